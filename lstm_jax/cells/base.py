@@ -1,0 +1,81 @@
+"""The contract of a cell.
+
+A cell is a recurrence as pure functions of weights, carry and one input, written for **one**
+example. A constructor named as the field names the cell returns the tuple::
+
+    def rnn(input_size: int, hidden_size: int, *, option=default) -> Cell
+
+What every registered cell must satisfy is written once, as the clauses of `cells/check.py`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax.numpy as jnp
+
+from lstm_jax.arrays import Kernel, Key, PyTree, Vector
+
+
+class Dot(Protocol):
+    """How `step` multiplies a recurrent operand by a kernel: `[rows] @ [rows, columns]`.
+
+    `unroll` passes its own, so that it may record operands and form the gradient of a kernel as one
+    product after the backward scan.
+    """
+
+    def __call__(self, operand: Vector, kernel: Kernel) -> Vector: ...
+
+
+class InitFn(Protocol):
+    """Draws the parameters: a NamedTuple or flat dict of arrays with spelled-out names."""
+
+    def __call__(self, key: Key) -> PyTree: ...
+
+
+class PrepareFn(Protocol):
+    """Turns parameters into the weights that `step` reads; called once per unroll, outside scan and
+    batch (orthogonal parametrisation, discretisation, masks)."""
+
+    def __call__(self, params: PyTree) -> PyTree: ...
+
+
+class InitialCarryFn(Protocol):
+    """The carry before the first step; no key and no batch axis. It may be learned."""
+
+    def __call__(self, weights: PyTree) -> PyTree: ...
+
+
+class ProjectFn(Protocol):
+    """Everything at one step that needs no carry. Noise is drawn here, from `key`; `None` means
+    evaluation. `unroll` calls it wherever that is faster, so it may not depend on the order."""
+
+    def __call__(self, weights: PyTree, inputs: Vector, key: Key | None) -> PyTree: ...
+
+
+class StepFn(Protocol):
+    """One step: `(carry, output)`. The carry out has exactly the carry in's structure, shapes and
+    dtypes; `output` is `[output_size]`. Recurrent products go through `dot`."""
+
+    def __call__(
+        self, weights: PyTree, carry: PyTree, projected: PyTree, dot: Dot = jnp.matmul
+    ) -> tuple[PyTree, Vector]: ...
+
+
+def prepare_nothing(params: PyTree) -> PyTree:
+    """The default `prepare`: the weights are the parameters."""
+    return params
+
+
+class Cell(NamedTuple):
+    """A recurrence as pure functions. Build it once per trial and close over it: two equal tuples
+    of closures are two different things to `jax.jit`."""
+
+    init: InitFn
+    initial_carry: InitialCarryFn
+    project: ProjectFn
+    step: StepFn
+    output_size: int
+    prepare: PrepareFn = prepare_nothing
+
+
+CellConstructor = Callable[..., Cell]
