@@ -1,0 +1,68 @@
+"""Scores of a cohort on a fixed set of examples, block by block."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from lstm_jax.arrays import PyTree
+from lstm_jax.tasks.base import Example
+from lstm_jax.training import EVALUATION_BLOCK, Program
+
+
+class Blocks(NamedTuple):
+    """A set of examples cut into blocks of one shape.
+
+    Attributes:
+      examples: one batched `Example` of `EVALUATION_BLOCK` a block; the last is padded.
+      valid: `[EVALUATION_BLOCK]` a block, 0 for padding.
+    """
+
+    examples: list[Example]
+    valid: list[np.ndarray]
+
+
+class Accuracy(NamedTuple):
+    """Scores by trial, `[trials]`; NaN for trials that were not active."""
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+
+
+def blocks(examples: Example) -> Blocks:
+    """Cuts a batch of examples into blocks that one compiled program takes."""
+    examples = jax.tree.map(np.asarray, examples)
+    size = len(examples.weights)
+    padding = -size % EVALUATION_BLOCK
+    valid = np.concatenate([np.ones(size, np.float32), np.zeros(padding, np.float32)])
+
+    def cut(leaf):
+        # Padding repeats the first example: its uses have weights, so its loss is a number.
+        padded = np.concatenate([leaf, np.repeat(leaf[:1], padding, axis=0)])
+        return np.split(padded, len(padded) // EVALUATION_BLOCK)
+
+    cuts = [cut(leaf) for leaf in examples]
+    whole = [Example(*leaves) for leaves in zip(*cuts, strict=True)]
+    return Blocks(whole, np.split(valid, len(valid) // EVALUATION_BLOCK))
+
+
+def score(program: Program, params: PyTree, active: np.ndarray, over: Blocks) -> Accuracy:
+    """Loss and accuracy of the active trials over all blocks, summed in double precision.
+
+    Args:
+      program: the cohort's functions.
+      params: the cohort's parameters.
+      active: `[trials]`, whom to score.
+      over: the examples.
+    """
+    flags = program.place(np.asarray(active))
+    scores = [
+        program.evaluate(params, flags, examples, valid)
+        for examples, valid in zip(over.examples, over.valid, strict=True)
+    ]
+    loss, correct, weight = (
+        np.sum([np.asarray(leaf, np.float64) for leaf in leaves], axis=0)
+        for leaves in zip(*scores, strict=True)
+    )
+    with np.errstate(invalid="ignore"):
+        return Accuracy(loss / weight[:, 0], correct / weight[:, 1])
