@@ -1,0 +1,207 @@
+"""One cohort from compilation to its last row.
+
+Between two calls of the compiled program the host evaluates, writes rows, checkpoints, and ends
+trials that solved their task, ran out of budget or are no longer finite. Rows are written before
+the checkpoint: after a kill the chunk in hand is run again, to the same rows.
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from lstm_jax import evaluation
+from lstm_jax.arrays import PyTree
+from lstm_jax.checkpoints import Checkpoints
+from lstm_jax.history import History, header
+from lstm_jax.sweep import Cohort
+from lstm_jax.tasks.base import evaluation_set
+from lstm_jax.training import (
+    Assembly,
+    Inner,
+    Program,
+    State,
+    assemble,
+    make_program,
+    padded_size,
+)
+from lstm_jax.trial import Catalogue, trial_id
+
+
+class Ready(NamedTuple):
+    """A cohort whose program is compiled.
+
+    Attributes:
+      assembly: what is trained.
+      program: its functions.
+      state: of every trial at update 0, padded.
+      seeds: `[trials]`, padded with copies of the first trial that never run.
+      learning_rates: `[trials]`, likewise.
+      data: what the task loaded.
+      monitor: examples looked at during training.
+      report: examples looked at once, at the end.
+      seconds: that compiling took.
+    """
+
+    assembly: Assembly
+    program: Program
+    state: State
+    seeds: np.ndarray
+    learning_rates: np.ndarray
+    data: PyTree
+    monitor: evaluation.Blocks
+    report: evaluation.Blocks
+    seconds: float
+
+
+def compile_cohort(
+    cohort: Cohort,
+    catalogue: Catalogue,
+    *,
+    devices: list[jax.Device] | None = None,
+    inner: Inner | None = None,
+) -> Ready:
+    """Builds a cohort's program, and compiles it by calling it with nothing to do."""
+    start = time.perf_counter()
+    trial = cohort.trials[0]
+    assembly = assemble(trial, catalogue)
+    devices = jax.devices() if devices is None else devices
+    size = padded_size(len(cohort.trials), len(devices))
+    program = make_program(
+        assembly,
+        size,
+        batch_size=trial.batch_size,
+        matmul_precision=trial.matmul_precision,
+        devices=devices,
+        inner=inner,
+    )
+    data = assembly.task.load()
+    monitor, report = (
+        evaluation.blocks(evaluation_set(assembly.task, data, split))
+        for split in ("monitor", "report")
+    )
+    padded = (*cohort.trials, *(cohort.trials[:1] * (size - len(cohort.trials))))
+    seeds = np.asarray([trial.seed for trial in padded], np.int32)
+    rates = np.asarray([trial.learning_rate for trial in padded], np.float32)
+    state = program.init(program.place(seeds))
+    place = program.place
+    nothing = place(np.zeros(size, np.int32))
+    state, _ = program.advance(state, place(seeds), place(rates), nothing, data)
+    evaluation.score(program, state.params, np.zeros(size, bool), monitor)
+    seconds = time.perf_counter() - start
+    return Ready(assembly, program, state, seeds, rates, data, monitor, report, seconds)
+
+
+def read_histories(
+    cohort: Cohort, directory: epath.PathLike, catalogue: Catalogue
+) -> list[History]:
+    """What each trial's file says so far; a corrupt one is set aside and its trial begun anew."""
+    return [History.read(directory, trial_id(trial, catalogue)) for trial in cohort.trials]
+
+
+def train_cohort(
+    cohort: Cohort,
+    ready: Ready,
+    directory: epath.PathLike,
+    *,
+    updates: int,
+    catalogue: Catalogue,
+    match: str,
+    stop: Callable[[], bool],
+    after_chunk: Callable[[list[History]], None],
+) -> list[History]:
+    """Trains every unfinished trial of a cohort. Call it under the cohort's lock.
+
+    Args:
+      cohort: what is trained.
+      ready: from `compile_cohort`.
+      directory: of the rows.
+      updates: the budget of each trial.
+      catalogue: what the trials' specs are read against.
+      match: how hidden sizes were chosen, for the rows.
+      stop: asked between chunks; True ends the training with everything saved.
+      after_chunk: told of the histories after each chunk.
+
+    Returns:
+      The histories, ended but where `stop` came first.
+
+    Raises:
+      OSError: rows or checkpoints cannot be written.
+    """
+    histories = read_histories(cohort, directory, catalogue)  # another process may have written
+    names = [history.trial_id for history in histories]
+    with Checkpoints(directory, cohort.program_id) as checkpoints:
+        state = _resume(ready, histories, checkpoints, updates)
+        for trial, history in zip(cohort.trials, histories, strict=True):
+            if history.new:
+                history.begin(header(trial, history.trial_id, ready.assembly, catalogue, match))
+        while any(not history.ended(updates) for history in histories) and not stop():
+            state = _chunk(ready, histories, state, updates, cohort.trials[0].eval_every)
+            for history in histories:
+                history.write()
+            # np.array, not asarray: on CPU the latter is a view of a buffer that is donated next.
+            states = jax.tree.map(lambda leaf: np.array(leaf)[: len(names)], state)
+            checkpoints.save(names, states)
+            after_chunk(histories)
+        checkpoints.wait()
+    return histories
+
+
+def _resume(
+    ready: Ready, histories: list[History], checkpoints: Checkpoints, updates: int
+) -> State:
+    """The states to go on from: saved ones where the rows agree with them, else the beginning."""
+    state = jax.tree.map(np.array, ready.state)
+    one = jax.tree.map(lambda leaf: leaf[0], state)
+    saved = checkpoints.restore(one, [history.trial_id for history in histories])
+    for row, history in enumerate(histories):
+        own = saved.get(history.trial_id)
+        usable = own is not None and history.has(int(own.update))
+        if usable:
+            for leaf, value in zip(jax.tree.leaves(state), jax.tree.leaves(own), strict=True):
+                leaf[row] = value
+        if not history.ended(updates):
+            history.rewind(int(own.update) if usable else 0)
+    return ready.program.place(state)
+
+
+def _chunk(
+    ready: Ready, histories: list[History], state: State, updates: int, eval_every: int
+) -> State:
+    """Updates up to the next evaluation of each unfinished trial, and its rows."""
+    start = time.perf_counter()
+    program, place = ready.program, ready.program.place
+    running = np.zeros(len(ready.seeds), bool)
+    until = np.zeros(len(ready.seeds), np.int32)
+    for row, history in enumerate(histories):
+        if not history.ended(updates):
+            running[row], until[row] = True, history.update + eval_every
+    state, progress = program.advance(
+        state, place(ready.seeds), place(ready.learning_rates), place(until), ready.data
+    )
+    monitor = evaluation.score(program, state.params, running, ready.monitor)
+    train_loss, gradient_norm = map(np.asarray, progress)
+    facts = {
+        "cohort_seconds": round(time.perf_counter() - start, 4),
+        "cohort_size": int(running.sum()),
+        "compile_seconds": round(ready.seconds, 3),
+    }
+    ending = np.zeros(len(ready.seeds), bool)
+    for row in np.flatnonzero(running):
+        histories[row].evaluated(
+            int(until[row]),
+            train_loss=train_loss[row],
+            gradient_norm=gradient_norm[row],
+            monitor_loss=monitor.loss[row],
+            monitor_accuracy=monitor.accuracy[row],
+            **facts,
+        )
+        ending[row] = histories[row].stopping(updates) is not None
+    if ending.any():
+        report = evaluation.score(program, state.params, ending, ready.report)
+        for row in np.flatnonzero(ending):
+            histories[row].end(updates, report.accuracy[row], report.loss[row])
+    return state

@@ -1,0 +1,40 @@
+"""Who may write a cohort's files: at most one process at a time.
+
+A lock of the operating system on a file beside the results. It ends with the process that holds it,
+however that dies, so nothing is ever left locked.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+from etils import epath
+from filelock import FileLock, Timeout
+
+
+@contextlib.contextmanager
+def hold(directory: epath.PathLike, name: str, *, wait: bool = False) -> Iterator[bool]:
+    """Holds the lock `name` of a results directory while the context lasts.
+
+    Args:
+      directory: of the results.
+      name: of the cohort.
+      wait: whether to wait for another holder, or to give up at once.
+
+    Yields:
+      Whether the lock is held.
+
+    Raises:
+      OSError: the directory cannot be written.
+    """
+    folder = epath.Path(directory) / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
