@@ -1,0 +1,243 @@
+"""Accuracy against gap: how far back does each cell remember?
+
+    python -m experiments.gap_sweep
+    python -m experiments.gap_sweep --task=adding --cells=lstm,gru --gaps=10,30,100 --seeds=10
+    python -m experiments.gap_sweep --cell_file=my_cell.py
+    python -m experiments.gap_sweep --smoke
+
+Every cell is trained at every gap from several seeds; the table and the figure at the end say at
+which gap half of the trained networks still solve the task. Rows go to `--results_dir`; what has
+ended there is not run again, and raising `--updates` continues what was not solved.
+"""
+
+import functools
+import os
+
+from experiments import commands
+from experiments.commands import TRUE_OR_FALSE, Flags, ListOf, Number, Words
+from lstm_jax.errors import InputError
+
+WHOLE = Number(1, whole=True)
+RATE = Number(0, whole=False, above=True)
+CELLS = [
+    "rnn",
+    "rnn:recurrent_init=orthogonal",
+    "gru",
+    "lstm",
+    "lstm:forget_bias=3",
+    "lstm:init=chrono",
+]
+# A sweep for a minute on a laptop: what it takes to see that everything works.
+SMOKE = {
+    "cells": ["rnn", "lstm:init=chrono"],
+    "gaps": [2, 10, 40],
+    "seeds": 2,
+    "updates": 200,
+    "hidden_size": 16,
+}
+
+FLAGS = Flags()
+_flag = FLAGS.define
+_TASK = _flag("task", "recall", "task, with options: adding:layout=halves")
+_CELLS = _flag("cells", ",".join(CELLS), "cells, with options: lstm:forget_bias=4,gru", ListOf())
+_GAPS = _flag("gaps", "5,10,20,40,80,160", "gaps in steps", ListOf(WHOLE))
+_SEEDS = _flag("seeds", 6, "seeds of each cell at each gap", WHOLE)
+_LEARNING_RATES = _flag("learning_rates", "0.003", "each runs with every seed", ListOf(RATE))
+_HIDDEN_SIZE = _flag("hidden_size", 32, "units; see --match", WHOLE)
+_MATCH = _flag(
+    "match",
+    "parameters",
+    "parameters: each cell gets the size nearest in parameters to an LSTM of --hidden_size; "
+    "hidden: all get --hidden_size",
+    Words(("parameters", "hidden")),
+)
+_LAYERS = _flag("layers", 1, "layers of the network", WHOLE)
+_EMBEDDING_SIZE = _flag(
+    "embedding_size", 0, "learned embedding of tokens; 0 for one-hot vectors", Number(0, whole=True)
+)
+_UPDATES = _flag("updates", 600, "budget of a trial; a multiple of --eval_every", WHOLE)
+_BATCH_SIZE = _flag("batch_size", 32, "sequences an update", WHOLE)
+_CLIP_NORM = _flag(
+    "clip_norm", 1.0, "clips the gradient's global norm; 0 for none", Number(0, whole=False)
+)
+_CLIP_VALUE = _flag(
+    "clip_value", 0.0, "clips the gradient's elements instead; 0 for none", Number(0, whole=False)
+)
+_OPTIMIZER = _flag("optimizer", "adam", "adam, rmsprop or sgd, with options: sgd:momentum=0.9")
+_EVAL_EVERY = _flag("eval_every", 50, "updates between evaluations", WHOLE)
+_RESULTS_DIR = _flag("results_dir", "results/gap_sweep", "where rows and figures go")
+_SMOKE = _flag("smoke", False, "a laptop-sized sweep, in about a minute", TRUE_OR_FALSE)
+_MINUTES = _flag("minutes", None, "fits the sweep to this machine and this time", RATE)
+_DRY_RUN = _flag("dry_run", False, "prints the trials and an estimate; runs nothing", TRUE_OR_FALSE)
+_CELL_FILE = _flag("cell_file", None, "a Python file with your cell; it is run as code")
+_TASK_FILE = _flag("task_file", None, "a Python file with your task; it is run as code")
+_MATMUL_PRECISION = _flag(
+    "matmul_precision",
+    "float32",
+    "of matrix products; accelerators would take less by default",
+    Words(("float32", "default", "high", "highest", "tensorfloat32", "bfloat16")),
+)
+_COMPILE_CACHE = _flag(
+    "compile_cache", "", "directory of compiled programs; off for none; empty for your cache"
+)
+
+
+def chosen(name: str):
+    """A flag's value; with --smoke, the smoke sweep's, unless the flag was given."""
+    flag = FLAGS[name]
+    return SMOKE[name] if _SMOKE.value and not flag.present and name in SMOKE else flag.value
+
+
+def catalogue():
+    """The built-in cells and tasks and those of the user's files, which are checked first."""
+    from lstm_jax import cells, tasks
+    from lstm_jax.cells.check import check_structure as check_cell
+    from lstm_jax.spec import load_file
+    from lstm_jax.tasks.check import check_structure as check_task
+    from lstm_jax.trial import Catalogue
+
+    own_cells, own_tasks = [], []
+    if _CELL_FILE.value is not None:
+        with commands.naming("cell_file"):
+            own_cells = [load_file(_CELL_FILE.value, "cell")]
+            check_cell(own_cells[0].constructor)
+            Catalogue(cells.CELLS, {}, own_cells)
+    if _TASK_FILE.value is not None:
+        with commands.naming("task_file"):
+            own_tasks = [load_file(_TASK_FILE.value, "task")]
+            check_task(own_tasks[0].constructor)
+            Catalogue({}, tasks.TASKS, (), own_tasks)
+    return Catalogue(cells.CELLS, tasks.TASKS, own_cells, own_tasks)
+
+
+def specs(known) -> tuple[str, list[str]]:
+    """Task and cells as asked for, a user's own first unless they are named among the others."""
+    task, cells = _TASK.value, list(chosen("cells"))
+    names = [text.partition(":")[0] for text in cells]
+    if _CELL_FILE.value is not None:
+        own = os.path.splitext(os.path.basename(_CELL_FILE.value))[0]
+        cells = cells if own in names else [own, *cells]
+    if _TASK_FILE.value is not None and not FLAGS["task"].present:
+        task = os.path.splitext(os.path.basename(_TASK_FILE.value))[0]
+    with commands.naming("task"):
+        known.task(task)
+    with commands.naming("cells"):
+        for text in cells:
+            spec = known.cell(text)
+            known.cells[spec.name](2, 2, **spec.arguments(gap=max(chosen("gaps"))))
+    return task, cells
+
+
+def settings():
+    """What all trials share."""
+    from lstm_jax.optimizers import direction
+    from lstm_jax.sweep import Settings
+
+    if _CLIP_VALUE.value and FLAGS["clip_norm"].present:
+        raise InputError("--clip_value: give it or --clip_norm, not both")
+    with commands.naming("optimizer"):
+        direction(_OPTIMIZER.value, "none")
+    clip = f"norm:{_CLIP_NORM.value:g}" if _CLIP_NORM.value else "none"
+    return Settings(
+        hidden_size=chosen("hidden_size"),
+        match=_MATCH.value,
+        layers=_LAYERS.value,
+        embedding_size=_EMBEDDING_SIZE.value,
+        optimizer=_OPTIMIZER.value,
+        clip=f"value:{_CLIP_VALUE.value:g}" if _CLIP_VALUE.value else clip,
+        batch_size=_BATCH_SIZE.value,
+        eval_every=_EVAL_EVERY.value,
+        matmul_precision=_MATMUL_PRECISION.value,
+    )
+
+
+def trials(known, shared, task, cells, plan):
+    """The sweep of a plan."""
+    from lstm_jax.sweep import make_sweep
+
+    spec = known.task(task)
+    with commands.naming("gaps"):
+        for gap in plan.gaps:
+            known.tasks[spec.name](gap, **spec.arguments(gap))
+    with commands.naming("cells"):
+        return make_sweep(
+            known,
+            task=task,
+            cells=cells,
+            gaps=plan.gaps,
+            seeds=range(plan.seeds),
+            learning_rates=_LEARNING_RATES.value,
+            settings=shared,
+        )
+
+
+def fitted(plan, sweep_of, known):
+    """The plan that fits into `--minutes`, after a probe of this machine."""
+    from lstm_jax import planning
+
+    print("measuring the speed of this machine ...", flush=True)
+    speed = planning.probed_speed(sweep_of(plan), known)
+    plan, said = planning.fit(
+        plan,
+        _MINUTES.value,
+        _EVAL_EVERY.value,
+        lambda smaller: planning.sweep_seconds(sweep_of(smaller), known, smaller.updates, speed),
+    )
+    print(said, flush=True)
+    return plan
+
+
+def main() -> int:
+    """Checks everything, runs the sweep, draws what is there."""
+    from lstm_jax import backend, figures, planning, results
+    from lstm_jax.measure import measure_horizon
+
+    backend.set_up(_COMPILE_CACHE.value)
+    plan = planning.Plan(tuple(sorted(chosen("gaps"))), chosen("seeds"), chosen("updates"))
+    if plan.updates % _EVAL_EVERY.value:
+        raise InputError(
+            f"--updates={plan.updates}: must be a multiple of --eval_every={_EVAL_EVERY.value}"
+        )
+    known, shared = catalogue(), settings()
+    task, cells = specs(known)
+    sweep_of = functools.cache(lambda plan: trials(known, shared, task, cells, plan))
+    sweep_of(plan)  # whatever is wrong with it is said before anything runs
+    if _MINUTES.value is not None:
+        plan = fitted(plan, sweep_of, known)
+    if _DRY_RUN.value:
+        print(planning.describe(sweep_of(plan), known, plan.updates))
+        return 0
+    with commands.naming("results_dir"):
+        directory = results.writable_directory(_RESULTS_DIR.value)
+    count = len(sweep_of(plan))
+    print(f"{count} trials of at most {plan.updates} updates; rows go to {directory}", flush=True)
+    with commands.Interrupt() as stop:
+        outcome = measure_horizon(
+            cells,
+            task=task,
+            gaps=plan.gaps,
+            seeds=plan.seeds,
+            learning_rates=_LEARNING_RATES.value,
+            updates=plan.updates,
+            results_dir=directory,
+            settings=shared,
+            catalogue=known,
+            compile_cache=_COMPILE_CACHE.value,
+            stop=stop,
+        ).outcome
+    if outcome.trained + outcome.skipped:
+        text, paths = figures.redraw(directory)
+        print(f"\n{text}\n" + "\n".join(f"wrote {path}" for path in paths))
+    print(
+        f"{outcome.trained} trials trained ({outcome.failed} failed), {outcome.skipped} had ended "
+        f"before; {outcome.seconds:.0f} s, of them {outcome.compile_seconds:.0f} s of compiling, "
+        "mostly beside training"
+    )
+    if outcome.left:
+        print(f"{outcome.left} trials are not ended: run the same command to go on")
+        return commands.INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    commands.run(main, FLAGS, __doc__)
