@@ -1,0 +1,152 @@
+"""The contract of a task: how examples of one gap are drawn, and what counts as solved.
+
+A constructor named as the task takes the gap and returns the tuple::
+
+    def recall(gap: int, *, option=default) -> Task
+
+What every registered task must satisfy is written once, as the clauses of `tasks/check.py`.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from lstm_jax import keys
+from lstm_jax.arrays import Key, PyTree
+from lstm_jax.errors import InputError
+
+Split = Literal["monitor", "report"]
+EVALUATION_SIZES = {"monitor": 512, "report": 2048}
+
+
+class Example(NamedTuple):
+    """One example; `uses` are the moments at which an answer is asked for.
+
+    Attributes:
+      inputs: `[time]` integers (tokens) or `[time, input]` (dense).
+      targets: `[uses]` class, or `[uses, output]` value.
+      weights: `[uses]`; 0 where there is no such use.
+      info_times: `[uses, infos]`, the steps of the inputs that the answer depends on; -1 where
+        there are fewer.
+      use_times: `[uses]`, the step at which the answer is read; -1 where there is no such use.
+      lag: `[uses]`, use time minus time of the last relevant input; -1 where there is no such use.
+    """
+
+    inputs: Array
+    targets: Array
+    weights: Array
+    info_times: Array
+    use_times: Array
+    lag: Array
+
+
+class SampleFn(Protocol):
+    """Draws one example. `data` is what `Task.load` returned, `()` for generated tasks."""
+
+    def __call__(self, data: PyTree, key: Key) -> Example: ...
+
+
+class Task(NamedTuple):
+    """A task at one gap.
+
+    Attributes:
+      name: as registered.
+      gap: the minimal time lag in steps (Hochreiter & Schmidhuber 1997): the smallest `lag` over
+        examples; None for language modelling.
+      kind: `tokens` or `dense`.
+      input_size: number of symbols, or features of one input.
+      output_size: width of a prediction.
+      length: steps of one example.
+      sample: one example from data and a key.
+      loss: prediction `[output_size]`, target -> scalar.
+      correct: prediction `[output_size]`, target -> bool.
+      blind: the prediction `[output_size]` of a stated blind predictor, the best that one can
+        answer without looking.
+      chance: accuracy of the blind predictor.
+      blind_loss: its loss.
+      solved_at: accuracy at which the task counts as solved.
+      oracle: inputs -> targets `[uses]`, from the inputs alone; None for real data.
+      load: () -> data, a pytree of arrays, read once; `()` for generated tasks.
+      evaluation_set: data, split -> batched Example; None for `EVALUATION_SIZES` fresh examples
+        drawn with the split's own key.
+      swept_by: what the constructor's argument is: `gap`, or `length` for layouts whose source
+        sweeps the length of the sequence.
+      fixed_position: True where the relevant inputs stand at the same steps in every example.
+    """
+
+    name: str
+    gap: int | None
+    kind: Literal["tokens", "dense"]
+    input_size: int
+    output_size: int
+    length: int
+    sample: SampleFn
+    loss: Callable[[Array, Array], Array]
+    correct: Callable[[Array, Array], Array]
+    blind: np.ndarray
+    chance: float
+    blind_loss: float
+    solved_at: float
+    oracle: Callable[[Array], Array] | None = None
+    load: Callable[[], PyTree] = tuple
+    evaluation_set: Callable[[PyTree, Split], Example] | None = None
+    swept_by: Literal["gap", "length"] = "gap"
+    fixed_position: bool = False
+
+
+TaskConstructor = Callable[..., Task]
+
+
+def evaluation_set(task: Task, data: PyTree, split: Split) -> Example:
+    """The task's fixed examples of a split, batched. They hang on the task alone, so that cells and
+    seeds are compared on the same examples."""
+    if task.evaluation_set is not None:
+        return task.evaluation_set(data, split)
+    # Always as many, so that a sampler is compiled once for both sets.
+    example_keys = jax.random.split(keys.evaluation(split), max(EVALUATION_SIZES.values()))
+    drawn = _batched(task.sample)(data, example_keys)
+    size = EVALUATION_SIZES[split]
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[:size]), drawn)
+
+
+@functools.lru_cache(maxsize=32)
+def _batched(sample: SampleFn) -> Callable[[PyTree, Key], Example]:
+    return jax.jit(jax.vmap(sample, in_axes=(None, 0)))
+
+
+def stop_at(task: Task) -> float:
+    """Monitor accuracy at which training stops when reached twice in a row: halfway from
+    `solved_at` to 1."""
+    return (task.solved_at + 1) / 2
+
+
+def example_loss(task: Task, predictions: Array, example: Example) -> Array:
+    """Weighted mean over uses of the loss of one example."""
+    losses = jax.vmap(task.loss)(predictions, example.targets)
+    return jnp.sum(losses * example.weights) / jnp.sum(example.weights)
+
+
+def cross_entropy(prediction: Array, target: Array) -> Array:
+    """Minus log softmax(prediction) at the class `target`, in nats."""
+    return jax.nn.logsumexp(prediction) - prediction[target]
+
+
+def classified(prediction: Array, target: Array) -> Array:
+    """Whether the largest entry of the prediction is at the class `target`."""
+    return jnp.argmax(prediction) == target
+
+
+def squared_error(prediction: Array, target: Array) -> Array:
+    """Mean over the outputs of the squared difference."""
+    return jnp.mean(jnp.square(prediction - target))
+
+
+def require_whole(name: str, value: Any, least: int) -> None:
+    """Raises InputError, in one line, where `value` is not a whole number from `least` on."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{name}={value}: must be a whole number, at least {least}")

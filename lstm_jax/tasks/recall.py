@@ -1,0 +1,80 @@
+"""Recall one of K symbols, seen once, after a gap of distractors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax.tasks.base import Example, Task, classified, cross_entropy, require_whole
+
+
+def recall(gap: int, *, symbols: int = 8, distractors: int = 8, lead_in: int = 16) -> Task:
+    """One of `symbols` cues, gap - 1 distractors, then a query: which cue was it?
+
+    With a lead-in of 2 and gap 4 (cue C, distractors d, query ?, and what follows it)::
+
+        step     0  1  2  3  4  5  6  7 ...
+        input    d  d  C  d  d  d  ?  d ...
+        target                     C
+
+    The lead-in is 0 to `lead_in` distractors long, drawn for each example, so that the cue never
+    meets the initial carry at a known step. The query stands exactly `gap` steps after the cue. The
+    noise-free long-time-lag tasks of Hochreiter & Schmidhuber 1997 (section 5.2) are the ancestor.
+
+    Args:
+      gap: steps from cue to query; 1 is the very next step.
+      symbols: number of cues K; chance is 1/K.
+      distractors: number of distractor symbols, all different from the cues.
+      lead_in: longest lead-in, in steps.
+
+    Raises:
+      InputError: a gap, symbols or distractors too small, or a negative lead-in.
+    """
+    require_whole("gap", gap, 1)
+    require_whole("symbols", symbols, 2)
+    require_whole("distractors", distractors, 1)
+    require_whole("lead_in", lead_in, 0)
+    length = lead_in + gap + 1
+    query = symbols + distractors
+
+    def sample(data, key):
+        del data
+        # One draw of bits for the whole example: several would be slower to compile and to run. The
+        # remainder favours no symbol by more than one part in 2**32 / symbols.
+        bits = jax.random.bits(key, (length + 2,))
+
+        def below(draws, size):
+            return (draws % jnp.uint32(size)).astype(jnp.int32)
+
+        cue = below(bits[0], symbols)
+        cue_time = below(bits[1], lead_in + 1)
+        inputs = symbols + below(bits[2:], distractors)
+        inputs = inputs.at[cue_time].set(cue).at[cue_time + gap].set(query)
+        return Example(
+            inputs=inputs,
+            targets=cue[None],
+            weights=jnp.ones(1),
+            info_times=cue_time[None, None],
+            use_times=cue_time[None] + gap,
+            lag=jnp.full(1, gap),
+        )
+
+    def oracle(inputs):
+        return jnp.min(inputs)[None]  # cues are the smallest symbols, and there is one
+
+    return Task(
+        name="recall",
+        gap=gap,
+        kind="tokens",
+        input_size=query + 1,
+        output_size=symbols,
+        length=length,
+        sample=sample,
+        loss=cross_entropy,
+        correct=classified,
+        blind=np.zeros(symbols, np.float32),
+        chance=1 / symbols,
+        blind_loss=float(np.log(symbols)),
+        solved_at=0.9,
+        oracle=oracle,
+        fixed_position=lead_in == 0,
+    )
