@@ -1,0 +1,156 @@
+"""Clauses about what is asked: what is needed to answer, and who scores what.
+
+Statistical ones look at fixed examples with a bound of four standard errors, so they give the same
+answer each time.
+"""
+
+import itertools
+
+import jax
+import numpy as np
+
+from lstm_jax.tasks.contract.case import Case, require
+
+SIGMAS = 4.0
+PAIRS = 50  # pairs of examples that `splice` needs
+_SLOTS = 4  # relevant inputs of one answer that `splice` changes one at a time
+
+
+def loss(case: Case) -> None:
+    """The loss is finite and differentiable; a perfect prediction is correct and beats blind."""
+    used = case.scored_used
+    for prediction in (case.blind, case.perfect, -case.perfect):
+        finite = case.score(prediction)[2]
+        require(finite[used].all(), f"the loss or its gradient is not finite at {prediction[0, 0]}")
+    losses, corrects, _ = case.score(case.perfect)
+    require(corrects[used].all(), "correct is False for a perfect prediction")
+    mean, blind_mean = losses[used].mean(), case.score(case.blind)[0][used].mean()
+    require(
+        mean < blind_mean,
+        f"a perfect prediction has loss {mean:.4g}, the blind predictor {blind_mean:.4g}",
+    )
+
+
+def blind(case: Case) -> None:
+    """The blind predictor scores `chance` and `blind_loss`."""
+    task = case.task
+    losses, corrects, _ = case.score(case.blind)
+    accuracy, accuracy_error = case.mean(corrects)
+    binomial = np.sqrt(task.chance * (1 - task.chance) / case.scored_used.sum())
+    require(
+        abs(accuracy - task.chance) <= SIGMAS * max(accuracy_error, binomial),
+        f"chance is {task.chance:.4f}, but the blind predictor is right on {accuracy:.4f} "
+        f"of {case.scored_used.sum()} answers",
+    )
+    mean, error = case.mean(losses)
+    require(
+        abs(mean - task.blind_loss) <= SIGMAS * error + 1e-5 * (1 + abs(task.blind_loss)),
+        f"blind_loss is {task.blind_loss:.5f}, but the blind predictor's loss is {mean:.5f} "
+        f"+- {error:.5f}",
+    )
+
+
+def constant(case: Case) -> None:
+    """No constant prediction does better than `blind`."""
+    _beats_blind(case, np.zeros(case.scored_used.shape, int), "a constant prediction")
+
+
+def clock(case: Case) -> None:
+    """Who knows only which use it is and at which step does no better than `blind`."""
+    count = np.arange(case.scored_used.shape[1])
+    groups = count * (case.task.length + 1) + case.scored.use_times + 1
+    _beats_blind(case, groups, "a predictor that knows only the step of the use")
+
+
+def _beats_blind(case: Case, groups: np.ndarray, who: str) -> None:
+    """Fits one prediction a group on half of the examples and compares it on the other half."""
+    words = ("right more often", "at a lower loss")
+    for (gain, error), what in zip(case.fitted_gains(groups), words, strict=True):
+        require(
+            gain <= SIGMAS * error + 1e-4,
+            f"{who} is {what} than blind, by {gain:.4f} +- {error:.4f}",
+        )
+
+
+def oracle(case: Case) -> None:
+    """The oracle finds every target, from the inputs alone."""
+    if case.task.oracle is None:
+        require(
+            case.task.evaluation_set is not None,
+            "a task that draws its evaluation sets fresh must have an oracle",
+        )
+        return
+    answers = case.answers(case.examples.inputs)
+    require(
+        answers.shape == case.examples.targets.shape,
+        f"oracle gives shape {list(answers.shape[1:])}: must be "
+        f"{list(case.examples.targets.shape[1:])}, as the targets",
+    )
+    wrong = case.used & ~case.agree(answers, case.examples.targets)
+    require(not wrong.any(), f"the oracle misses {wrong.sum()} of {case.used.sum()} targets")
+
+
+def splice(case: Case) -> None:
+    """The answer hangs on the inputs at `info_times` and on no others.
+
+    Of two examples with equal times, the inputs of one at info_times and the rest of the other have
+    the first one's answer; and each relevant input, changed alone, changes some answers.
+    """
+    if case.task.oracle is None:
+        return
+    example = case.examples
+    for use in range(case.used.shape[1]):
+        pairs = case.pairs(use)
+        if pairs is None:
+            continue  # no example has this use
+        source, rest = pairs
+        differ = ~case.agree(example.targets[source], example.targets[rest])[:, use]
+        found = len(np.unique(source[differ]))
+        require(
+            found >= PAIRS,
+            f"only {found} pairs of examples with equal times and different answers at use {use}: "
+            f"{PAIRS} are needed to test info_times",
+        )
+        answers = case.answers(case.spliced(source, rest, case.info_mask(use)[source]))
+        wrong = ~case.agree(answers, example.targets[source])[:, use]
+        require(
+            not wrong.any(),
+            "inputs at info_times of one example among the others of another do not have the first "
+            f"one's answer ({wrong.sum()} of {len(wrong)} pairs): an input outside info_times "
+            "changes the answer",
+        )
+        infos = example.info_times.shape[-1]
+        for slot in np.unique(np.linspace(0, infos - 1, min(infos, _SLOTS)).astype(int)):
+            step = example.info_times[rest, use, slot]
+            mask = (np.arange(case.task.length) == step[:, None]) & (step >= 0)[:, None]
+            if not mask.any():
+                continue
+            answers = case.answers(case.spliced(source, rest, mask))
+            same = case.agree(answers, example.targets[rest])[:, use]
+            require(
+                not same.all(),
+                f"the input at info_times[{use}, {slot}] never changes the answer",
+            )
+
+
+def evaluation(case: Case) -> None:
+    """Evaluation sets have their size, are fixed, disjoint, and apart from training examples."""
+    sets = case.evaluation_sets
+    own = case.task.evaluation_set is not None
+    for split, example in sets.items():
+        count = len(example.inputs)
+        require(count >= 100, f"the {split} set has {count} examples: too few to tell anything")
+        if own:
+            again = case.task.evaluation_set(case.data, split)
+            require(
+                all(map(np.array_equal, jax.tree.leaves(again), jax.tree.leaves(example))),
+                f"two calls of evaluation_set(data, {split!r}) differ",
+            )
+    everything = {**sets, "training": case.examples}
+    for (left_name, left), (right_name, right) in itertools.combinations(everything.items(), 2):
+        if own:
+            same = not case.relevant_rows(left).isdisjoint(case.relevant_rows(right))
+        else:  # drawn afresh: one example may come twice, but not all of them in order
+            count = min(len(left.inputs), len(right.inputs))
+            same = np.array_equal(left.inputs[:count], right.inputs[:count])
+        require(not same, f"{left_name} and {right_name} have examples in common")

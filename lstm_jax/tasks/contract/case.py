@@ -1,0 +1,256 @@
+"""A task at one gap under examination: examples drawn once and shared by all clauses."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax import keys
+from lstm_jax.arrays import PyTree
+from lstm_jax.tasks.base import EVALUATION_SIZES, Example, Split, Task
+
+DRAWN = 2048  # examples that the clauses look at
+_SEED = 20150827  # any: the examples that clauses look at are fixed
+_GROUP = 50  # uses from which a prediction is fitted
+_QUANTILES = np.linspace(0.1, 0.9, 9)
+
+
+class BrokenClauseError(Exception):
+    """A task breaks a clause of the contract; the message says how."""
+
+
+def require(holds: Any, message: str) -> None:
+    """Raises BrokenClauseError with the message unless `holds`."""
+    if not holds:
+        raise BrokenClauseError(message)
+
+
+def first_line(error: BaseException) -> str:
+    """Type and first line of an error."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _jit(function):
+    """Compiled quickly rather than well: each function here runs a few times."""
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, compiler_options=quick)
+
+
+@dataclasses.dataclass(eq=False)
+class Case:
+    """A task, its data, and what the clauses ask of it.
+
+    All arrays are NumPy; everything compiled is compiled once a case.
+
+    Attributes:
+      argument: what the constructor was given: the gap, or the length.
+      task: the task.
+      data: what `task.load` returned.
+    """
+
+    argument: int
+    task: Task
+    data: PyTree
+
+    @functools.cached_property
+    def _compiled_sample(self):
+        return _jit(jax.vmap(self.task.sample, in_axes=(None, 0)))
+
+    def draw(self, key=None) -> Example:
+        """`DRAWN` fresh examples, the same at each call with the same key."""
+        key = jax.random.key(_SEED) if key is None else key
+        drawn = self._compiled_sample(self.data, jax.random.split(key, DRAWN))
+        return jax.tree.map(np.asarray, drawn)
+
+    def traced(self) -> str:
+        """The program that `sample` is, traced afresh."""
+        sample = jax.jit(lambda data, key: self.task.sample(data, key))
+        return sample.lower(self.data, jax.random.key(_SEED)).as_text()
+
+    @functools.cached_property
+    def examples(self) -> Example:
+        """The examples that the clauses look at, batched."""
+        return self.draw()
+
+    @functools.cached_property
+    def used(self) -> np.ndarray:
+        """`[examples, uses]`, where a use has positive weight."""
+        return self.examples.weights > 0
+
+    @property
+    def classes(self) -> bool:
+        """Whether targets are classes; else they are values."""
+        return np.issubdtype(self.examples.targets.dtype, np.integer)
+
+    # Scores.
+
+    @functools.cached_property
+    def evaluation_sets(self) -> dict[Split, Example]:
+        """Both evaluation sets, as `base.evaluation_set` gives them."""
+        sets = {}
+        for split, size in EVALUATION_SIZES.items():
+            if self.task.evaluation_set is None:
+                fresh = self.draw(keys.evaluation(split))
+                sets[split] = Example(*(leaf[:size] for leaf in fresh))
+            else:
+                own = self.task.evaluation_set(self.data, split)
+                sets[split] = jax.tree.map(np.asarray, own)
+        return sets
+
+    @property
+    def scored(self) -> Example:
+        """The examples on which predictors are scored: the report set where the task has its own
+        (real data), else fresh ones."""
+        own = self.task.evaluation_set is not None
+        return self.evaluation_sets["report"] if own else self.examples
+
+    @property
+    def scored_used(self) -> np.ndarray:
+        """`used` of `scored`."""
+        return self.scored.weights > 0
+
+    @functools.cached_property
+    def perfect(self) -> np.ndarray:
+        """`[examples, uses, output]`, a prediction that says the target."""
+        targets = self.scored.targets
+        if not self.classes:
+            return targets.astype(np.float32)
+        return 30 * (targets[..., None] == np.arange(self.task.output_size)).astype(np.float32)
+
+    @functools.cached_property
+    def blind(self) -> np.ndarray:
+        """`[examples, uses, output]`, the blind prediction."""
+        shape = (*self.scored_used.shape, self.task.output_size)
+        return np.broadcast_to(np.asarray(self.task.blind), shape)
+
+    @functools.cached_property
+    def _compiled_score(self):
+        def score(prediction, target):
+            value, slope = jax.value_and_grad(self.task.loss)(prediction, target)
+            finite = jnp.isfinite(value) & jnp.isfinite(slope).all()
+            return value, self.task.correct(prediction, target), finite
+
+        return _jit(jax.vmap(jax.vmap(score)))
+
+    def score(self, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of predictions `[examples, uses, output]`: loss, correct, and whether the loss and its
+        gradient are finite, each `[examples, uses]`."""
+        return jax.tree.map(np.asarray, self._compiled_score(predictions, self.scored.targets))
+
+    def mean(self, scores: np.ndarray, chosen=slice(None)) -> tuple[float, float]:
+        """Weighted mean over uses and its standard error, which allows for answers of one example
+        that hang together. `chosen` is a slice of examples."""
+        weights = self.scored.weights[chosen].astype(np.float64)
+        scores = np.where(weights > 0, scores[chosen], 0).astype(np.float64)
+        total = weights.sum()
+        mean = (weights * scores).sum() / total
+        deviations = (weights * (scores - mean)).sum(axis=1)
+        return float(mean), float(np.sqrt(np.square(deviations).sum()) / total)
+
+    def fitted_gains(self, groups: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
+        """By how much the best prediction of each group beats the blind one.
+
+        Fitted on the first half of the examples and compared on the second.
+
+        Args:
+          groups: `[examples, uses]`, a number; one prediction is fitted a number.
+
+        Returns:
+          gain in accuracy with its standard error, the same for the loss.
+        """
+        half = len(groups) // 2
+        losses, corrects, _ = self.score(self.blind)
+        gains = np.zeros_like(losses), np.zeros_like(losses)
+        fits = [self.score(candidate) for candidate in self._candidates(groups[:half], groups)]
+        for group in np.unique(groups[:half][self.scored_used[:half]]):
+            inside = (groups == group) & self.scored_used
+            early = inside.copy()
+            early[half:] = False
+            if early.sum() < _GROUP:
+                continue
+            loss = min((fit[0] for fit in fits), key=lambda scores: scores[early].mean())
+            correct = max((fit[1] for fit in fits), key=lambda scores: scores[early].mean())
+            gains[0][inside] = correct[inside].astype(losses.dtype) - corrects[inside]
+            gains[1][inside] = losses[inside] - loss[inside]
+        second = slice(half, None)
+        return self.mean(gains[0], second), self.mean(gains[1], second)
+
+    def _candidates(self, early_groups: np.ndarray, groups: np.ndarray):
+        """Predictions `[examples, uses, output]`, constant in each group: log frequencies for
+        classes; mean and quantiles for values."""
+        half = len(early_groups)
+        used, targets = self.scored_used[:half], self.scored.targets[:half]
+        count = 1 if self.classes else 1 + len(_QUANTILES)
+        candidates = [self.blind.copy() for _ in range(count)]
+        for group in np.unique(early_groups[used]):
+            early = targets[(early_groups == group) & used]
+            if self.classes:
+                counts = np.bincount(early, minlength=self.task.output_size)
+                fits = [np.log((counts + 0.5) / (counts + 0.5).sum())]
+            else:
+                fits = [early.mean(axis=0), *np.quantile(early, _QUANTILES, axis=0)]
+            for candidate, fit in zip(candidates, fits, strict=True):
+                candidate[groups == group] = fit
+        return candidates
+
+    # Oracle.
+
+    @functools.cached_property
+    def _compiled_oracle(self):
+        return _jit(jax.vmap(self.task.oracle))
+
+    def answers(self, inputs: np.ndarray) -> np.ndarray:
+        """The oracle's answers to inputs `[examples, ...]`."""
+        return np.asarray(self._compiled_oracle(jnp.asarray(inputs)))
+
+    def agree(self, answers: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """`[examples, uses]`, whether answers are equal."""
+        if self.classes:
+            return answers == targets
+        return np.isclose(answers, targets, atol=1e-5).all(axis=-1)
+
+    def info_mask(self, use: int) -> np.ndarray:
+        """`[examples, time]`, True at the relevant inputs of a use."""
+        info = self.examples.info_times[:, use]
+        mask = np.zeros((len(info), self.task.length + 1), bool)  # the last column takes -1
+        np.put_along_axis(mask, info, True, axis=1)
+        return mask[:, :-1]
+
+    def pairs(self, use: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Indices `[examples]` of two examples each, with equal info and use times; some come more
+        than once. None where no example has this use; an empty group gives an example itself."""
+        present = np.flatnonzero(self.used[:, use])
+        if not len(present):
+            return None
+        rows = np.packbits(self.info_mask(use), axis=1)
+        rows = np.column_stack([self.examples.use_times[:, use].astype(np.int64), rows])[present]
+        _, group = np.unique(rows, axis=0, return_inverse=True)
+        order = np.argsort(group, kind="stable")
+        equal = np.flatnonzero(group[order][1:] == group[order][:-1])
+        if not len(equal):
+            return np.resize(present, DRAWN), np.resize(present, DRAWN)
+        left, right = present[order[equal]], present[order[equal + 1]]
+        # Both ways round, and as many as the oracle was compiled for.
+        source, rest = np.concatenate([left, right]), np.concatenate([right, left])
+        if len(source) > DRAWN:
+            chosen = np.linspace(0, len(source) - 1, DRAWN).astype(int)
+            return source[chosen], rest[chosen]
+        return np.resize(source, DRAWN), np.resize(rest, DRAWN)
+
+    def spliced(self, source: np.ndarray, rest: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Inputs of `source` where `mask` `[examples, time]` is True, those of `rest` elsewhere."""
+        inputs = self.examples.inputs
+        mask = mask if inputs.ndim == 2 else mask[..., None]
+        return np.where(mask, inputs[source], inputs[rest])
+
+    def relevant_rows(self, examples: Example) -> set[bytes]:
+        """The relevant inputs of each example, as bytes."""
+        rows = set()
+        for inputs, info in zip(examples.inputs, examples.info_times, strict=True):
+            steps = np.unique(info[info >= 0])
+            rows.add((inputs[steps] if len(steps) else inputs).tobytes())
+        return rows
