@@ -1,0 +1,94 @@
+"""The contract of tasks, over every registered one, and what tasks share."""
+
+import functools
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from lstm_jax.errors import InputError
+from lstm_jax.tasks import TASKS, recall
+from lstm_jax.tasks.base import EVALUATION_SIZES, evaluation_set, require_whole, stop_at
+from lstm_jax.tasks.check import Subject, check_structure, variations
+from lstm_jax.tasks.contract import CLAUSES
+
+subject = functools.cache(lambda name: Subject(TASKS[name]))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def data_directory(tmp_path_factory):
+    """One directory for all worker processes of a test run; the first generates."""
+    with pytest.MonkeyPatch.context() as patch:
+        shared = tmp_path_factory.getbasetemp()
+        shared = shared.parent if shared.name.startswith("popen-") else shared
+        patch.setenv("LSTM_JAX_DATA_DIR", str(shared / "data"))
+        yield
+
+
+@pytest.mark.parametrize("clause", CLAUSES)
+@pytest.mark.parametrize("name", TASKS)
+def test_clause(name, clause):
+    assert not list(subject(name).broken(clause))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_name_is_that_of_the_registry(name):
+    assert TASKS[name].__name__ == name
+    assert all(case.task.name == name for case in subject(name).cases.values())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_word_of_an_option_is_a_case(name):
+    assert len(subject(name).cases) == 1 + len(variations(TASKS[name]))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_structure(name):
+    check_structure(TASKS[name])
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("gap", [0, -3, 2.5, True, "5", None])
+def test_bad_gap_is_one_line(name, gap):
+    with pytest.raises(InputError, match="must be a whole number, at least") as caught:
+        TASKS[name](gap)
+    assert "\n" not in str(caught.value)
+
+
+def test_importing_tasks_imports_no_data_packages():
+    script = (
+        "import sys, lstm_jax.tasks; "
+        "assert not {'tensorflow_datasets', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_evaluation_sets_are_fixed_and_apart():
+    sets = {split: evaluation_set(recall(7), (), split) for split in EVALUATION_SIZES}
+    again = evaluation_set(recall(7), (), "report")
+    jax.tree.map(np.testing.assert_array_equal, sets["report"], again)
+    assert {split: len(example.inputs) for split, example in sets.items()} == EVALUATION_SIZES
+    monitor, report = (
+        {row.tobytes() for row in np.asarray(sets[split].inputs)} for split in ("monitor", "report")
+    )
+    assert not monitor & report
+
+
+@pytest.mark.parametrize("split", EVALUATION_SIZES)
+def test_the_kit_looks_at_the_evaluation_sets_that_training_uses(split):
+    case = subject("recall").cases["recall at 10"]
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        case.evaluation_sets[split],
+        evaluation_set(case.task, (), split),
+    )
+
+
+def test_stop_is_halfway_from_solved_to_one():
+    assert stop_at(recall(3)) == pytest.approx(0.95)
+
+
+def test_require_whole_takes_numpy_integers():
+    require_whole("gap", np.int64(3), 1)
