@@ -138,10 +138,13 @@ def train_cohort(
         for trial, history in zip(cohort.trials, histories, strict=True):
             if history.new:
                 history.begin(header(trial, history.trial_id, ready.assembly, catalogue, match))
+        # A file torn in its last line has lost just its end.
+        _end(ready, histories, state, updates)
+        for history in histories:
+            if history.ended_now or not history.ended(updates):
+                history.write()
         while any(not history.ended(updates) for history in histories) and not stop():
             state = _chunk(ready, histories, state, updates, cohort.trials[0].eval_every)
-            for history in histories:
-                history.write()
             # np.array, not asarray: on CPU the latter is a view of a buffer that is donated next.
             states = jax.tree.map(lambda leaf: np.array(leaf)[: len(names)], state)
             checkpoints.save(names, states)
@@ -189,7 +192,6 @@ def _chunk(
         "cohort_size": int(running.sum()),
         "compile_seconds": round(ready.seconds, 3),
     }
-    ending = np.zeros(len(ready.seeds), bool)
     for row in np.flatnonzero(running):
         histories[row].evaluated(
             int(until[row]),
@@ -199,9 +201,18 @@ def _chunk(
             monitor_accuracy=monitor.accuracy[row],
             **facts,
         )
-        ending[row] = histories[row].stopping(updates) is not None
+    _end(ready, histories, state, updates)
+    for row in np.flatnonzero(running):
+        histories[row].write()
+    return state
+
+
+def _end(ready: Ready, histories: list[History], state: State, updates: int) -> None:
+    """Ends every trial that has reason to end and has not; the only look at the report set."""
+    ending = np.zeros(len(ready.seeds), bool)
+    for row, history in enumerate(histories):
+        ending[row] = not history.ended(updates) and history.stopping(updates) is not None
     if ending.any():
-        report = evaluation.score(program, state.params, ending, ready.report)
+        report = evaluation.score(ready.program, state.params, ending, ready.report)
         for row in np.flatnonzero(ending):
             histories[row].end(updates, report.accuracy[row], report.loss[row])
-    return state

@@ -135,6 +135,8 @@ class History:
 
     def stopping(self, budget: int) -> str | None:
         """Why the trial ends here: one of `results.STOPPED_BY`; None if it goes on."""
+        if not self._evaluations:
+            return None
         last = self._evaluations[-1]
         if last["train_loss"] is None or last["gradient_norm"] is None:
             return "non-finite"
