@@ -34,7 +34,8 @@ def set_up(compile_cache: str = "") -> None:
     jax.config.update("jax_enable_compilation_cache", compile_cache != "off")
     if compile_cache == "off":
         return
-    compile_cache = compile_cache or default_compile_cache()
+    # Without a word from the caller, a cache that JAX was configured with stays.
+    compile_cache = compile_cache or jax.config.jax_compilation_cache_dir or default_compile_cache()
     epath.Path(compile_cache).mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", compile_cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from lstm_jax.arrays import Array, Float, Int, Key, PyTree, count
 from lstm_jax.cells.initializers import scaled_normal
@@ -47,9 +48,9 @@ class Network(nnx.Module):
         self.input_size = input_size
         self.kind = kind
         self.layers = tuple(layers)
-        self.embedding = None
-        if kind == "tokens" and embedding_size:
-            self.embedding = nnx.Param(jax.random.normal(rngs(), (input_size, embedding_size)))
+        embedded = kind == "tokens" and embedding_size
+        shape = (input_size, embedding_size)
+        self.embedding = nnx.Param(jax.random.normal(rngs(), shape)) if embedded else None
         self.layer_params = nnx.List([nnx.Param(layer.init(rngs())) for layer in layers])
         self.readout_kernel = nnx.Param(scaled_normal(rngs(), layers[-1].output_size, output_size))
         self.readout_bias = nnx.Param(jnp.zeros(output_size))
@@ -70,7 +71,8 @@ class Network(nnx.Module):
         for index, (layer, params) in enumerate(zip(self.layers, self.layer_params, strict=True)):
             layer_key = None if key is None else jax.random.fold_in(key, index)
             inputs = layer.apply(params.get_value(), inputs, key=layer_key)
-        return inputs[use_times] @ self.readout_kernel.get_value() + self.readout_bias.get_value()
+        read = inputs[use_times] @ self.readout_kernel.get_value()
+        return read + self.readout_bias.get_value()[None]
 
 
 def first_layer_input_size(kind: Kind, input_size: int, embedding_size: int = 0) -> int:
@@ -102,7 +104,12 @@ def functional(layers: Sequence[Layer], **options) -> FunctionalNetwork:
     graph, shapes = nnx.split(nnx.eval_shape(build, jax.random.key(0)), nnx.Param)
 
     def init(key):
-        return nnx.to_pure_dict(nnx.state(build(key), nnx.Param))
+        params = nnx.to_pure_dict(nnx.state(build(key), nnx.Param))
+        # Arrays made from Python numbers (jnp.full) are weakly typed, but not after an update: a
+        # program compiled for the first would be compiled again.
+        return jax.tree.map(
+            lambda leaf: lax.convert_element_type(leaf, jnp.result_type(leaf)), params
+        )
 
     def apply(params, inputs, use_times, key=None):
         state = jax.tree.unflatten(jax.tree.structure(shapes), jax.tree.leaves(params))

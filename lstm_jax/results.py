@@ -25,7 +25,7 @@ SUFFIX = ".jsonl"
 MANIFEST = "manifest.json"
 _MAX_FILE_BYTES = 64 * 2**20
 _MAX_LINE_CHARACTERS = 2**20
-_MAX_NUMBER = 1e15
+_MAX_NUMBER = 1e16
 _TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,199}")
 
 Row = dict[str, Any]

@@ -206,13 +206,12 @@ def _advance(
         noise_keys = jax.random.split(keys.noise(root, state.update), batch_size)
         examples = jax.vmap(task.sample, in_axes=(None, 0))(data, data_keys)
         value, gradient = jax.value_and_grad(loss)(state.params, examples, noise_keys)
-        steps, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes floats and integer counts
+            steps, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         params = jax.tree.map(
             lambda leaf, step: leaf - (learning_rate * step).astype(leaf.dtype), state.params, steps
         )
-        total = Progress(
-            total.train_loss + value, total.gradient_norm + optax.global_norm(gradient)
-        )
+        total = Progress(total.train_loss + value, total.gradient_norm + optax.tree.norm(gradient))
         return State(params, optimizer_state, state.update + 1), total
 
     start = state.update
