@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import math
 import os
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -67,7 +68,11 @@ def parse(text: str, registry: Mapping[str, Callable], what: str) -> Spec:
         if option in given:
             raise InputError(f"{text!r}: option {option} is given twice")
         given[option] = _value(value, allowed[option].annotation, f"{text!r}: {option}")
-    resolved = {option: given.get(option, allowed[option].default) for option in allowed}
+    # 1 given for a default of 1.0 is that default, so that both are one trial.
+    resolved = {
+        option: given[option] if given.get(option, default) != default else default
+        for option, (_, default) in allowed.items()
+    }
     options = tuple(
         (option, value) for option, value in resolved.items() if value != allowed[option].default
     )
@@ -143,9 +148,10 @@ def load_file(path: str, what: str) -> UserFile:
     module = importlib.util.module_from_spec(
         importlib.util.spec_from_file_location(f"lstm_jax_user_{what}_{name}", path)
     )
+    sys.modules[module.__name__] = module  # dataclasses look their own module up there
     try:
         exec(compile(source, path, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = str(error).splitlines()[0] if str(error) else ""
         raise InputError(f"{path!r}: {type(error).__name__} when run: {message}") from error
     constructor = getattr(module, name, None)
@@ -171,7 +177,8 @@ def _value(text: str, annotation: Any, where: str) -> Value:
     if text == GAP and numbers:
         return GAP
     allowed = [_described(member) for member in members] + ([f"the word {GAP}"] if numbers else [])
-    raise InputError(f"{where}={text}: allowed are {', '.join(allowed)}")
+    shown = text if text.isprintable() else repr(text)
+    raise InputError(f"{where}={shown}: allowed are {', '.join(allowed)}")
 
 
 _NOT = object()
@@ -199,9 +206,9 @@ def _convert(text: str, member: Any) -> Any:
     if member in (int, float):
         try:
             value = member(text)
-        except ValueError:
+            return value if math.isfinite(value) else _NOT
+        except (ValueError, OverflowError):  # no number, or a whole one beyond any float
             return _NOT
-        return value if math.isfinite(value) else _NOT
     return _NOT
 
 

@@ -85,6 +85,9 @@ def unroll(
         inputs_t, reset_t, mask_t, time = at_time
         key_t = None if key is None else jax.random.fold_in(key, start + time)
         before = carry if reset_t is None else _where(reset_t, initial_carry, carry)
+        if mask_t is not None:
+            # Padding may hold anything: a NaN here would reach gradients through the choice below.
+            inputs_t = jnp.where(mask_t, inputs_t, jnp.zeros_like(inputs_t))
         projected = cell.project(weights, inputs_t, key_t)
         after, output = cell.step(weights, before, projected, dot)
         if mask_t is not None:
