@@ -434,7 +434,7 @@ def no_set_up(monkeypatch):
 
 def test_a_new_cell_passes(tmp_path, capsys, no_set_up):
     path = tmp_path / "my_cell.py"
-    assert new.main([str(path)]) == 0
+    assert new.STARTER.main([str(path)]) == 0
     said = capsys.readouterr().out
     assert f"python -m lstm_jax.cells.check {path}" in said
     assert f"--cell_file={path}" in said
@@ -450,7 +450,7 @@ def test_a_new_cell_passes(tmp_path, capsys, no_set_up):
 def test_new_never_overwrites(tmp_path, capsys):
     path = tmp_path / "my_cell.py"
     path.write_text("precious")
-    assert new.main([str(path)]) == 2
+    assert new.STARTER.main([str(path)]) == 2
     assert path.read_text() == "precious"
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -461,7 +461,7 @@ def test_new_never_overwrites(tmp_path, capsys):
         ("my-cell.py", "a cell file is named <function>.py"),
         ("my_cell", "a cell file is named <function>.py"),
         ("class.py", "a cell file is named <function>.py"),
-        ("lstm.py", "the project has a cell lstm already"),
+        ("lstm.py", "there is a cell lstm already"),
         ("jax.py", "would hide the module jax"),
         ("random.py", "would hide the module random"),
         ("missing/my_cell.py", "cannot be written"),
@@ -469,7 +469,7 @@ def test_new_never_overwrites(tmp_path, capsys):
 )
 def test_new_refuses_names(tmp_path, monkeypatch, capsys, name, words):
     monkeypatch.chdir(tmp_path)
-    assert new.main([name]) == 2
+    assert new.STARTER.main([name]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1

@@ -238,7 +238,7 @@ def test_signature(constructor, message):
 
 def test_new_passes_check(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert new.main(["my_task.py"]) == 0
+    assert new.STARTER.main(["my_task.py"]) == 0
     assert check.main(["my_task.py"]) == 0
     output = capsys.readouterr().out
     assert "python -m lstm_jax.tasks.check my_task.py" in output
@@ -247,7 +247,7 @@ def test_new_passes_check(tmp_path, monkeypatch, capsys):
 
 def test_new_file_is_formatted_and_small(tmp_path):
     path = tmp_path / "some_task.py"
-    new.write(str(path))
+    new.STARTER.write(str(path))
     for command in (["check"], ["format", "--check", "--line-length=100"]):
         subprocess.run([sys.executable, "-m", "ruff", *command, str(path)], check=True)
     assert len(path.read_text().splitlines()) <= 65
@@ -260,14 +260,14 @@ def test_new_file_is_formatted_and_small(tmp_path):
         ("my-task.py", "is named <function>.py"),
         ("class.py", "is named <function>.py"),
         ("my_task", "is named <function>.py"),
-        ("recall.py", "a built-in task has this name"),
+        ("recall.py", "there is a task recall already"),
         ("none/my_task.py", "cannot be written"),
     ],
 )
 def test_new_refuses_in_one_line(name, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.py").write_text("mine")
-    assert new.main([name]) == 2
+    assert new.STARTER.main([name]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert (tmp_path / "there.py").read_text() == "mine"
@@ -275,7 +275,7 @@ def test_new_refuses_in_one_line(name, message, tmp_path, monkeypatch, capsys):
 
 def test_check_prints_a_line_a_broken_clause(tmp_path, capsys):
     path = tmp_path / "my_task.py"
-    new.write(str(path))
+    new.STARTER.write(str(path))
     text = path.read_text()
     path.write_text(text.replace("chance=1 / 2", "chance=0.6").replace(", lead_in + 1)", ", 1)"))
     assert check.main([str(path)]) == 1
@@ -311,5 +311,5 @@ def test_check_as_a_command(tmp_path):
 
 def test_usage(capsys):
     assert check.main([]) == 2
-    assert new.main(["--help"]) == 0
+    assert new.STARTER.main(["--help"]) == 0
     assert capsys.readouterr().err.count("usage:") == 2

@@ -1,16 +1,15 @@
 """Writes a small task to start from: `python -m lstm_jax.tasks.new my_task.py`.
 
-The file passes `python -m lstm_jax.tasks.check my_task.py` as it stands.
+The file passes `python -m lstm_jax.tasks.check my_task.py` as it stands. Exit status 0 where it was
+written, 2 where it was not; a file that exists is left alone.
 """
 
-import keyword
-import os
 import sys
 
-from lstm_jax.errors import InputError
+from lstm_jax.starter import Starter
 from lstm_jax.tasks import TASKS
 
-TEMPLATE = '''"""The task {name}. What it must satisfy: python -m lstm_jax.tasks.check {name}.py"""
+TEMPLATE = '''"""The task NAME. What it must satisfy: python -m lstm_jax.tasks.check NAME.py"""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ import numpy as np
 from lstm_jax.tasks.base import Example, Task, classified, cross_entropy, require_whole
 
 
-def {name}(gap: int, *, lead_in: int = 8) -> Task:
+def NAME(gap: int, *, lead_in: int = 8) -> Task:
     """Was the pulse up or down? At gap 3, after a lead-in of 1 step::
 
         step       0    1    2    3    4
@@ -56,7 +55,7 @@ def {name}(gap: int, *, lead_in: int = 8) -> Task:
         return (jnp.max(inputs[:, 0]) == 1).astype(jnp.int32)[None]
 
     return Task(
-        name="{name}",
+        name="NAME",
         gap=gap,
         kind="dense",
         input_size=2,
@@ -74,42 +73,7 @@ def {name}(gap: int, *, lead_in: int = 8) -> Task:
     )
 '''
 
-
-def write(path: str) -> str:
-    """Writes the file and returns the task's name, which is the file's.
-
-    Raises:
-      InputError: not a possible name, the file exists, or it cannot be written.
-    """
-    name, extension = os.path.splitext(os.path.basename(path))
-    if extension != ".py" or not name.isidentifier() or keyword.iskeyword(name):
-        raise InputError(f"{path!r}: a task file is named <function>.py, such as my_task.py")
-    if name in TASKS:
-        raise InputError(f"{path!r}: a built-in task has this name; name the file otherwise")
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(TEMPLATE.replace("{name}", name))
-    except FileExistsError:
-        raise InputError(f"{path!r}: exists already, and is left as it is") from None
-    except OSError as error:
-        raise InputError(f"{path!r}: cannot be written ({error.strerror})") from None
-    return name
-
-
-def main(arguments: list[str]) -> int:
-    """The command; returns its exit status."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python -m lstm_jax.tasks.new my_task.py", file=sys.stderr)
-        return 0 if arguments in (["-h"], ["--help"]) else 2
-    try:
-        name = write(arguments[0])
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"wrote {arguments[0]}. Next: python -m lstm_jax.tasks.check {arguments[0]}")
-    print(f"then: python -m experiments.gap_sweep --task_file={arguments[0]} --task={name}")
-    return 0
-
+STARTER = Starter("task", TEMPLATE, TASKS)
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(STARTER.main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""README and notebook: what they show is what the code does."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lstm_jax import figures, results, table
+from lstm_jax.cells import new as new_cell
+from lstm_jax.summary import summarise
+from lstm_jax.tasks import new as new_task
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\S*)(?: (\S+))?\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+SWEEPS = [
+    line.split("#")[0].strip()
+    for language, _, text in BLOCKS
+    if language == "bash"
+    for line in text.splitlines()
+    if line.startswith("python -m experiments.gap_sweep")
+]
+PUBLISHED = ROOT / "docs" / "results" / "gap_sweep"
+
+
+def run(*command, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+def test_the_examples_are_what_new_writes(tmp_path):
+    shown = {name: text for language, name, text in BLOCKS if language == "python" and name}
+    for module, name in ((new_cell, "my_cell.py"), (new_task, "my_task.py")):
+        module.STARTER.write(str(tmp_path / name))
+        assert shown[name] == (tmp_path / name).read_text()
+
+
+def test_there_are_sweeps_to_try():
+    assert len(SWEEPS) >= 8
+
+
+@pytest.mark.parametrize("line", SWEEPS)
+def test_every_sweep_is_a_good_command_line(tmp_path, line):
+    """As written, but for --dry_run; `test_gap_sweep` and `make sweep` run some in earnest."""
+    new_cell.STARTER.write(str(tmp_path / "my_cell.py"))
+    new_task.STARTER.write(str(tmp_path / "my_task.py"))
+    words = [word for word in line.split()[1:] if not word.startswith("--minutes")]
+    done = run(sys.executable, *words, "--dry_run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "trials of" in done.stdout
+
+
+def test_the_smoke_sweep_runs_as_written(tmp_path):
+    done = run(sys.executable, "-m", "experiments.gap_sweep", "--smoke", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "12 trials trained (0 failed)" in done.stdout
+    assert "horizon" in done.stdout
+    assert done.stderr == ""  # no bar and no noise where there is no terminal
+
+
+def test_make_targets_are_those_of_the_readme():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_tree_names_every_file_once():
+    tree = next(text for language, _, text in BLOCKS if not language)
+    named = re.findall(r"^ *([\w./-]+)", tree, flags=re.MULTILINE)
+    files = [
+        path.relative_to(ROOT)
+        for folder in ("lstm_jax", "experiments")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    ]
+    for path in files:
+        assert [name for name in named if name == path.name], path
+    assert tree.count("\n") >= len(files)
+
+
+def test_the_published_rows_give_the_published_table_and_figure():
+    records = results.read_directory(PUBLISHED)
+    assert len(records) == len(results.read_manifest(PUBLISHED))
+    ranks = {name: rank for rank, name in enumerate(results.read_manifest(PUBLISHED))}
+    records.sort(key=lambda record: ranks[record.trial["trial_id"]])
+    shown = table.markdown(summarise(records))
+    assert shown.strip() == (PUBLISHED / figures.HORIZONS).read_text().strip()
+    for line in shown.splitlines():
+        if line.startswith("|"):
+            assert line in README
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
+
+
+def test_the_notebook_runs(tmp_path):
+    code = (
+        "import nbclient, nbformat, sys; book = nbformat.read(sys.argv[1], 4);"
+        "nbclient.NotebookClient(book, timeout=600, kernel_name='python3').execute();"
+        "nbformat.write(book, sys.argv[2])"
+    )
+    notebook = ROOT / "docs" / "my_cell_in_ten_minutes.ipynb"
+    done = run(sys.executable, "-c", code, notebook, tmp_path / "run.ipynb", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "run.ipynb").read_text()
+    assert "every clause holds" in text
+    outputs = [o for c in json.loads(text)["cells"] for o in c.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert "leaky" in text
