@@ -2,6 +2,7 @@
 # make test        lint and the tests, in the same environment
 # make test-all    and the long checks
 PYTHON ?= python3
+PYTEST_FLAGS ?= -n auto
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -10,3 +10,19 @@ class MissingExtraError(ImportError):
 
     def __init__(self, what: str, extra: str):
         super().__init__(f"{what} needs the extra '{extra}': pip install 'lstm_jax[{extra}]'")
+
+
+class BrokenClauseError(Exception):
+    """A cell or a task breaks a clause of its contract; the message says how."""
+
+
+def require(holds: object, message: str) -> None:
+    """Raises BrokenClauseError with this message unless something holds."""
+    if not holds:
+        raise BrokenClauseError(message)
+
+
+def first_line(error: BaseException) -> str:
+    """Type and first line of an error."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.errors import InputError
+from lstm_jax.errors import BrokenClauseError, InputError
 from lstm_jax.tasks import Example, Task, check, new, recall
 from lstm_jax.tasks.base import classified, cross_entropy, require_whole
-from lstm_jax.tasks.contract import CLAUSES, BrokenClauseError, Case
+from lstm_jax.tasks.contract import CLAUSES, Case
 
 SYMBOLS = 4
 
@@ -306,7 +306,7 @@ def test_check_as_a_command(tmp_path):
     command = [sys.executable, "-W", "error", "-m", "lstm_jax.tasks.check", "none.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "'none.py': cannot be read (No such file or directory)\n"
+    assert done.stderr == "error: 'none.py': cannot be read (No such file or directory)\n"
 
 
 def test_usage(capsys):

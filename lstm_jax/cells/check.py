@@ -25,9 +25,9 @@ from lstm_jax.cells import CELLS, fading
 from lstm_jax.cells.base import Cell
 from lstm_jax.cells.case import Case
 from lstm_jax.cells.clauses import CLAUSES
-from lstm_jax.cells.sketch import BrokenClauseError, Sketch, first_line
+from lstm_jax.cells.sketch import Sketch
 from lstm_jax.cells.structure import STRUCTURE, signature
-from lstm_jax.errors import InputError
+from lstm_jax.errors import BrokenClauseError, InputError, first_line
 from lstm_jax.spec import Value, load_file, options_of, parse
 
 _USAGE = "usage: python -m lstm_jax.cells.check my_cell.py [my_cell:option=value]"
@@ -148,7 +148,7 @@ def main(arguments: list[str]) -> int:
     try:
         name, build, given = _read(*arguments)
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     with contextlib.suppress(OSError):  # without a cache it is only slower
         backend.set_up(backend.default_compile_cache())

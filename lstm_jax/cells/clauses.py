@@ -12,7 +12,8 @@ import numpy as np
 from lstm_jax.arrays import PyTree
 from lstm_jax.cells.case import BATCH, CHUNK, TIME, Case, Gradients
 from lstm_jax.cells.products import products
-from lstm_jax.cells.sketch import entries, named_leaves, require
+from lstm_jax.cells.sketch import entries, named_leaves
+from lstm_jax.errors import require
 
 LONG = 2_000
 _CUT = 3  # the step at which a sequence is reset, changed or ended

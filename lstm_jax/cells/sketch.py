@@ -10,27 +10,11 @@ import jax.numpy as jnp
 
 from lstm_jax.arrays import PyTree
 from lstm_jax.cells.base import Cell
-from lstm_jax.errors import InputError
+from lstm_jax.errors import BrokenClauseError, InputError, first_line
 
 # Input and hidden sizes at which a cell is looked at: the first that the constructor takes (one
 # with heads or blocks may refuse a hidden size of 5).
 SIZES = ((3, 5), (3, 8), (4, 16))
-
-
-class BrokenClauseError(Exception):
-    """A cell breaks a clause of the contract; the message says how."""
-
-
-def require(holds: Any, message: str) -> None:
-    """Raises BrokenClauseError with this message unless something holds."""
-    if not holds:
-        raise BrokenClauseError(message)
-
-
-def first_line(error: BaseException) -> str:
-    """Type and first line of an error."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ from lstm_jax.arrays import count
 from lstm_jax.cells.base import Cell
 from lstm_jax.cells.products import products
 from lstm_jax.cells.sketch import (
-    BrokenClauseError,
     Sketch,
     anew,
     doing,
@@ -30,10 +29,9 @@ from lstm_jax.cells.sketch import (
     named,
     named_leaves,
     outline,
-    require,
     show,
 )
-from lstm_jax.errors import InputError
+from lstm_jax.errors import BrokenClauseError, InputError, require
 from lstm_jax.spec import options_of
 
 _LARGER = (2, 32)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from lstm_jax.errors import InputError, MissingExtraError
+from lstm_jax.errors import BrokenClauseError, InputError, MissingExtraError, first_line
 from lstm_jax.spec import Value, load_file, options_of
 from lstm_jax.tasks.base import Task
-from lstm_jax.tasks.contract import CLAUSES, STRUCTURE, BrokenClauseError, Case, first_line
+from lstm_jax.tasks.contract import CLAUSES, STRUCTURE, Case
 
 # Gaps at which a task is looked at, until enough were possible. The larger ones are for tasks that
 # have no small gap.
@@ -189,7 +189,7 @@ def main(arguments: list[str]) -> int:
         task_file = load_file(arguments[0], "task")
         lines = broken(task_file.constructor)
     except (InputError, MissingExtraError) as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     for line in lines:
         print(line)

@@ -7,7 +7,7 @@ its docstring is what must hold.
 from collections.abc import Callable
 
 from lstm_jax.tasks.contract import answers, form
-from lstm_jax.tasks.contract.case import BrokenClauseError, Case, first_line
+from lstm_jax.tasks.contract.case import Case
 
 Clause = Callable[[Case], None]
 # In this order; what a later clause reads, an earlier one has held to be there.
@@ -33,4 +33,4 @@ STRUCTURE: dict[str, Clause] = {
     name: CLAUSES[name] for name in ("fields", "shapes", "values", "times", "lag")
 } | {"gap": form.least_lag}
 
-__all__ = ["CLAUSES", "STRUCTURE", "BrokenClauseError", "Case", "Clause", "first_line"]
+__all__ = ["CLAUSES", "STRUCTURE", "Case", "Clause"]

@@ -9,7 +9,8 @@ import itertools
 import jax
 import numpy as np
 
-from lstm_jax.tasks.contract.case import Case, require
+from lstm_jax.errors import require
+from lstm_jax.tasks.contract.case import Case
 
 SIGMAS = 4.0
 PAIRS = 50  # pairs of examples that `splice` needs

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,22 +15,6 @@ DRAWN = 2048  # examples that the clauses look at
 _SEED = 20150827  # any: the examples that clauses look at are fixed
 _GROUP = 50  # uses from which a prediction is fitted
 _QUANTILES = np.linspace(0.1, 0.9, 9)
-
-
-class BrokenClauseError(Exception):
-    """A task breaks a clause of the contract; the message says how."""
-
-
-def require(holds: Any, message: str) -> None:
-    """Raises BrokenClauseError with the message unless `holds`."""
-    if not holds:
-        raise BrokenClauseError(message)
-
-
-def first_line(error: BaseException) -> str:
-    """Type and first line of an error."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _jit(function):

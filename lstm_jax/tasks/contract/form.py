@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lstm_jax.errors import BrokenClauseError, first_line, require
 from lstm_jax.tasks.base import Example, Task
-from lstm_jax.tasks.contract.case import BrokenClauseError, Case, first_line, require
+from lstm_jax.tasks.contract.case import Case
 
 
 def fields(case: Case) -> None:
