@@ -12,13 +12,12 @@ from filelock import FileLock, Timeout
 
 
 @contextlib.contextmanager
-def hold(directory: epath.PathLike, name: str, *, wait: bool = False) -> Iterator[bool]:
-    """Holds the lock `name` of a results directory while the context lasts.
+def hold(directory: epath.PathLike, name: str) -> Iterator[bool]:
+    """Holds the lock `name` of a results directory while the context lasts, if it is free.
 
     Args:
       directory: of the results.
       name: of the cohort.
-      wait: whether to wait for another holder, or to give up at once.
 
     Yields:
       Whether the lock is held.
@@ -28,7 +27,7 @@ def hold(directory: epath.PathLike, name: str, *, wait: bool = False) -> Iterato
     """
     folder = epath.Path(directory) / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock", timeout=-1 if wait else 0)
+    lock = FileLock(folder / f"{name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:

@@ -14,7 +14,7 @@ class Bar:
         self._bar = tqdm(
             total=1.0,
             disable=None if show else True,
-            bar_format="{l_bar}{bar}| {elapsed} gone, {remaining} left {postfix}",
+            bar_format="{l_bar}{bar}| {elapsed} gone, {remaining} left{postfix}",
             dynamic_ncols=True,
             smoothing=0.05,
         )

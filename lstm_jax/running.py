@@ -113,6 +113,7 @@ class _Runner:
             ready = ready or compiling(cohort)
             with locks.hold(self.directory, cohort.program_id) as held:
                 if held:
+                    self.show(f"compiling {_label(cohort)}")
                     compiled = ready.result()
                     # The next program compiles while this one trains.
                     ready = compiling(following) if following else None
@@ -122,11 +123,18 @@ class _Runner:
                     ready = None
         for cohort in elsewhere:
             self.bar.say(f"{_label(cohort)}: another process is running it; waiting for that")
-            with locks.hold(self.directory, cohort.program_id, wait=True):
-                if self.stop():
-                    self.counts["left"] += self.unfinished(cohort)
-                elif self.unfinished(cohort):
-                    self.train(cohort, compiling(cohort).result())
+            self.wait_for(cohort, compiling)
+
+    def wait_for(self, cohort: Cohort, compiling: Callable[[Cohort], Future[Ready]]) -> None:
+        """Waits until no other process runs a cohort; does what is then left of it."""
+        while not self.stop():
+            with locks.hold(self.directory, cohort.program_id) as held:
+                if held:
+                    if self.unfinished(cohort):
+                        self.train(cohort, compiling(cohort).result())
+                    return
+            time.sleep(0.5)
+        self.counts["left"] += self.unfinished(cohort)
 
     def unfinished(self, cohort: Cohort) -> int:
         histories = read_histories(cohort, self.directory, self.catalogue)
@@ -137,18 +145,20 @@ class _Runner:
         assembly = assemble(cohort.trials[0], self.catalogue)
         return float(assembly.task.length * assembly.network.parameters)
 
+    def show(self, doing: str) -> None:
+        self.bar.work(self.work_done, self.work_done + sum(self.work_left.values()), doing)
+
     def train(self, cohort: Cohort, ready: Ready) -> None:
         start = time.perf_counter()
-        cost = ready.assembly.task.length * ready.assembly.network.parameters
+        cost = self.cost(cohort)
 
         def after_chunk(histories: list[History]) -> None:
             # An ended trial's remaining updates are no longer work.
             left = [self.updates - h.update for h in histories if not h.ended(self.updates)]
             before = self.work_left[cohort.program_id]
-            self.work_left[cohort.program_id] = float(cost * sum(left))
+            self.work_left[cohort.program_id] = cost * sum(left)
             self.work_done += before - self.work_left[cohort.program_id]
-            total = self.work_done + sum(self.work_left.values())
-            self.bar.work(self.work_done, total, _label(cohort))
+            self.show(_label(cohort))
 
         histories = train_cohort(
             cohort,
