@@ -19,15 +19,16 @@ INTERRUPTED = 130
 
 
 class Number(flags.ArgumentParser):
-    """A number above a bound, or from it on."""
+    """A number above a bound, or from it on, up to another."""
 
-    def __init__(self, least: float, *, whole: bool, above: bool = False):
-        self._least, self._whole, self._above = least, whole, above
+    def __init__(self, least: float, *, whole: bool, above: bool = False, most: float = 1e9):
+        self._least, self._whole, self._above, self._most = least, whole, above, most
         self.syntactic_help = self._allowed()
 
     def _allowed(self) -> str:
         kind = "a whole number" if self._whole else "a number"
-        return f"{kind} {'above' if self._above else 'of at least'} {self._least:g}"
+        least = f"{kind} {'above' if self._above else 'of at least'} {self._least:g}"
+        return f"{least} and at most {self._most:,.0f}"
 
     def parse(self, argument):
         """The number; ValueError says what is allowed."""
@@ -36,7 +37,7 @@ class Number(flags.ArgumentParser):
         except (ValueError, TypeError):
             raise ValueError(f"must be {self._allowed()}") from None
         enough = value > self._least if self._above else value >= self._least
-        if not enough or value in (float("inf"), float("-inf")) or value > 2**53:
+        if not enough or value > self._most:
             raise ValueError(f"must be {self._allowed()}")
         return value
 

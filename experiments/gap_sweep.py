@@ -18,6 +18,9 @@ from experiments.commands import TRUE_OR_FALSE, Flags, ListOf, Number, Words
 from lstm_jax.errors import InputError
 
 WHOLE = Number(1, whole=True)
+GAP = Number(1, whole=True, most=10**6)
+SIZE = Number(1, whole=True, most=2**14)
+SEEDS = Number(1, whole=True, most=10**4)
 RATE = Number(0, whole=False, above=True)
 CELLS = [
     "rnn",
@@ -40,10 +43,10 @@ FLAGS = Flags()
 _flag = FLAGS.define
 _TASK = _flag("task", "recall", "task, with options: adding:layout=halves")
 _CELLS = _flag("cells", ",".join(CELLS), "cells, with options: lstm:forget_bias=4,gru", ListOf())
-_GAPS = _flag("gaps", "5,10,20,40,80,160", "gaps in steps", ListOf(WHOLE))
-_SEEDS = _flag("seeds", 6, "seeds of each cell at each gap", WHOLE)
+_GAPS = _flag("gaps", "5,10,20,40,80,160", "gaps in steps", ListOf(GAP))
+_SEEDS = _flag("seeds", 6, "seeds of each cell at each gap", SEEDS)
 _LEARNING_RATES = _flag("learning_rates", "0.003", "each runs with every seed", ListOf(RATE))
-_HIDDEN_SIZE = _flag("hidden_size", 32, "units; see --match", WHOLE)
+_HIDDEN_SIZE = _flag("hidden_size", 32, "units; see --match", SIZE)
 _MATCH = _flag(
     "match",
     "parameters",
@@ -51,12 +54,15 @@ _MATCH = _flag(
     "hidden: all get --hidden_size",
     Words(("parameters", "hidden")),
 )
-_LAYERS = _flag("layers", 1, "layers of the network", WHOLE)
+_LAYERS = _flag("layers", 1, "layers of the network", Number(1, whole=True, most=100))
 _EMBEDDING_SIZE = _flag(
-    "embedding_size", 0, "learned embedding of tokens; 0 for one-hot vectors", Number(0, whole=True)
+    "embedding_size",
+    0,
+    "learned embedding of tokens; 0 for one-hot vectors",
+    Number(0, whole=True, most=2**14),
 )
 _UPDATES = _flag("updates", 600, "budget of a trial; a multiple of --eval_every", WHOLE)
-_BATCH_SIZE = _flag("batch_size", 32, "sequences an update", WHOLE)
+_BATCH_SIZE = _flag("batch_size", 32, "sequences an update", SIZE)
 _CLIP_NORM = _flag(
     "clip_norm", 1.0, "clips the gradient's global norm; 0 for none", Number(0, whole=False)
 )

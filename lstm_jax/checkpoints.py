@@ -142,8 +142,9 @@ class Checkpoints:
 def _manager(path: epath.Path):
     import orbax.checkpoint as ocp
 
-    if logging.get_verbosity() == logging.INFO:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells every save at INFO.
+    # Orbax logs every save, and a failure several times with its stack; failures are raised too,
+    # and become one line.
+    logging.set_verbosity(logging.FATAL)
     options = ocp.CheckpointManagerOptions(
         max_to_keep=1, cleanup_tmp_directories=True, enable_async_checkpointing=True
     )

@@ -141,8 +141,8 @@ def writable_directory(directory: epath.PathLike) -> epath.Path:
       InputError: it is on an object store, which holds no locks, or cannot be made or written.
     """
     path = epath.Path(directory)
-    if "://" in os.fspath(directory):
-        raise InputError(f"{directory}: must be a local directory")
+    if not os.fspath(directory) or "://" in os.fspath(directory):
+        raise InputError(f"{os.fspath(directory)!r}: must be a local directory")
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / ".writable", "")
