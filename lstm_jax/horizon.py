@@ -139,6 +139,8 @@ def fit_horizon(
     fit = psychometric.profile(x, successes, trials)
     estimate, bracket = _estimate(x, gaps, fit)
     slope, crossing = float(fit.slopes[fit.best]), fit.crossings[fit.best]
+    if slope * psychometric.spacing(x) >= _STEP and bracket is None:
+        estimate, bracket = _step(estimate, gaps, successes / trials)
     interval = None
     if min(total) >= FEWEST_SEEDS:
         cut = special.chdtri(1, 1 - confidence) * (1 + 1 / min(total))
@@ -147,6 +149,8 @@ def fit_horizon(
             0.0 if low < x[0] - fit.edge / 2 else _gap(min(low, x[-1]), x, gaps, fit.edge),
             math.inf if high > x[-1] + fit.edge / 2 else _gap(max(high, x[0]), x, gaps, fit.edge),
         )
+        if bracket:  # a middle for want of a better; it belongs into the interval
+            estimate = min(max(estimate, interval[0]), interval[1])
     return Horizon(
         estimate,
         bracket,
@@ -185,6 +189,18 @@ def _estimate(
     if below < above and low - x[below] < near and x[above] - high < near:
         return math.exp((x[below] + x[above]) / 2), (gaps[below], gaps[above])
     return _gap((low + high) / 2, x, gaps, fit.edge), None
+
+
+def _step(
+    estimate: float, gaps: Sequence[int], share: np.ndarray
+) -> tuple[float, tuple[int, int] | None]:
+    """Where a step fits best, with one gap of another share at its edge, the likelihood sticks to
+    that gap: the counts say no more than between which gaps one half is crossed."""
+    below = np.flatnonzero(share > 0.5)
+    if not 0 < estimate < math.inf or (share == 0.5).any() or not below.size:
+        return estimate, None
+    bracket = gaps[below[-1]], gaps[below[-1] + 1]
+    return math.sqrt(bracket[0] * bracket[1]), bracket
 
 
 def _gap(log_gap: float, x: np.ndarray, gaps: Sequence[int], edge: float) -> float:
