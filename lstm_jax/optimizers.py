@@ -12,17 +12,34 @@ from lstm_jax.spec import parse
 
 def adam(*, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015)."""
+    _require_decays(b1=b1, b2=b2)
+    _require_positive(eps=eps)
     return optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
 
 
 def rmsprop(*, decay: float = 0.9, eps: float = 1e-8) -> optax.GradientTransformation:
     """RMSprop (Tieleman & Hinton 2012), the usual choice of the copy and adding literature."""
+    _require_decays(decay=decay)
+    _require_positive(eps=eps)
     return optax.scale_by_rms(decay=decay, eps=eps)
 
 
 def sgd(*, momentum: float = 0.0) -> optax.GradientTransformation:
     """Gradient descent, with heavy-ball momentum if it is not 0."""
+    _require_decays(momentum=momentum)
     return optax.trace(decay=momentum) if momentum else optax.identity()
+
+
+def _require_decays(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise InputError(f"{name}={value}: must be at least 0 and below 1")
+
+
+def _require_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise InputError(f"{name}={value}: must be above 0")
 
 
 OPTIMIZERS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}
@@ -51,7 +68,7 @@ def direction(optimizer: str, clip: str) -> optax.GradientTransformation:
     Raises:
       InputError: an unknown optimizer or option, or a clip of another form.
     """
-    spec = parse(optimizer, OPTIMIZERS, "optimizer")
+    spec = parse(optimizer, OPTIMIZERS, "optimizer", knows_gap=False)
     transformation = OPTIMIZERS[spec.name](**spec.resolved)
     if clip == "none":
         return transformation

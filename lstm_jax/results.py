@@ -99,6 +99,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "first_solved_update": _OPTIONAL_WHOLE,
     },
 }
+_SHARES = ("accuracy", "monitor_accuracy", "chance", "solved_at", "stop_at")
 STATUSES = ("solved", "unsolved", "failed")
 STOPPED_BY = ("monitor", "budget", "non-finite")
 
@@ -145,8 +146,9 @@ def writable_directory(directory: epath.PathLike) -> epath.Path:
         raise InputError(f"{os.fspath(directory)!r}: must be a local directory")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_text(path / ".writable", "")
-        (path / ".writable").unlink()
+        probe = path / f".writable.{os.getpid()}"
+        write_text(probe, "")
+        probe.unlink()
     except OSError as error:
         raise InputError(f"{directory}: cannot be written ({error.strerror})") from error
     return path
@@ -186,9 +188,11 @@ def write_text(path: epath.PathLike, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):  # those of fsync do not name the file
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 
 
@@ -208,9 +212,11 @@ def read(path: epath.PathLike) -> Record:
       CorruptFileError: the first line is not a trial's, or its id is not the file's name.
     """
     path = epath.Path(path)
+    if path.is_dir():
+        raise CorruptFileError(f"{path}: a directory")
     if path.stat().length > _MAX_FILE_BYTES:
         raise CorruptFileError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
-    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
+    lines = path.read_bytes().decode("utf-8", errors="replace").removesuffix("\n").split("\n")
     trial, evaluations, ends = None, [], []
     for number, line in enumerate(lines, start=1):
         try:
@@ -232,8 +238,6 @@ def read(path: epath.PathLike) -> Record:
                 raise CorruptFileError(f"{path}: line {number}: {error}") from error
             _warn(f"{path}: read up to line {number}: {error}")
             break
-    if trial is None:
-        raise CorruptFileError(f"{path}: empty")
     return Record(trial, tuple(evaluations), tuple(ends))
 
 
@@ -296,7 +300,8 @@ def _parse(line: str) -> Row:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"torn or not JSON ({error.msg})") from None
-    if not isinstance(row, dict) or row.get("kind") not in FIELDS:
+    kind = row.get("kind") if isinstance(row, dict) else None
+    if not isinstance(kind, str) or kind not in FIELDS:
         raise ValueError("not a row of a known kind")
     for name, types in FIELDS[row["kind"]].items():
         if name not in row:
@@ -305,6 +310,8 @@ def _parse(line: str) -> Row:
         if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
             raise ValueError(f"{name} has the wrong type")
         if isinstance(value, int | float) and not abs(value) <= _MAX_NUMBER:
+            raise ValueError(f"{name} is out of range")
+        if name in _SHARES and value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name} is out of range")
     if row["kind"] == "end":
         if row["status"] not in STATUSES:

@@ -4,7 +4,6 @@ Options are read against the constructor's signature and never evaluated. The wo
 value of a number tells the constructor the gap of the trial: `lstm:init=chrono:time_scale=gap`.
 """
 
-import hashlib
 import importlib.util
 import inspect
 import math
@@ -15,6 +14,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from lstm_jax import fingerprint
 from lstm_jax.errors import InputError
 
 Value = str | int | float | bool | None
@@ -28,29 +28,37 @@ class Spec(NamedTuple):
       name: as registered.
       options: those given that differ from the default, in the order of the signature.
       resolved: all options with their values, defaults included.
-      told_gap: whether some option is the gap itself.
+      told: the options that are the gap itself.
     """
 
     name: str
     options: tuple[tuple[str, Value], ...]
     resolved: dict[str, Value]
-    told_gap: bool
+    told: tuple[str, ...] = ()
+
+    @property
+    def told_gap(self) -> bool:
+        """Whether some option is the gap itself."""
+        return bool(self.told)
 
     def __str__(self) -> str:
         return ":".join([self.name, *(f"{name}={_text(value)}" for name, value in self.options)])
 
     def arguments(self, gap: int) -> dict[str, Value]:
         """Keyword arguments of the constructor at this gap."""
-        return {name: gap if value == GAP else value for name, value in self.resolved.items()}
+        return {name: gap if name in self.told else value for name, value in self.resolved.items()}
 
 
-def parse(text: str, registry: Mapping[str, Callable], what: str) -> Spec:
+def parse(
+    text: str, registry: Mapping[str, Callable], what: str, *, knows_gap: bool = True
+) -> Spec:
     """Reads one spec.
 
     Args:
       text: such as `lstm:forget_bias=4:init=pytorch`.
       registry: constructors by name.
-      what: `cell` or `task`, for messages.
+      what: `cell`, `task` or `optimizer`, for messages.
+      knows_gap: whether an option may be told the gap.
 
     Raises:
       InputError: unknown name or option, an option given twice, or a value of the wrong type.
@@ -67,7 +75,8 @@ def parse(text: str, registry: Mapping[str, Callable], what: str) -> Spec:
             raise InputError(f"{text!r}: {name} has no option {part!r}: allowed are {names}")
         if option in given:
             raise InputError(f"{text!r}: option {option} is given twice")
-        given[option] = _value(value, allowed[option].annotation, f"{text!r}: {option}")
+        annotation = allowed[option].annotation
+        given[option] = _value(value, annotation, f"{text!r}: {option}", knows_gap)
     # 1 given for a default of 1.0 is that default, so that both are one trial.
     resolved = {
         option: given[option] if given.get(option, default) != default else default
@@ -76,8 +85,12 @@ def parse(text: str, registry: Mapping[str, Callable], what: str) -> Spec:
     options = tuple(
         (option, value) for option, value in resolved.items() if value != allowed[option].default
     )
-    told_gap = any(value == GAP for value in resolved.values())
-    return Spec(name, options, resolved, told_gap)
+    told = tuple(
+        option
+        for option, value in given.items()
+        if value == GAP and not _is_word(GAP, allowed[option].annotation)
+    )
+    return Spec(name, options, resolved, told)
 
 
 class Option(NamedTuple):
@@ -109,7 +122,7 @@ def options_of(constructor: Callable) -> dict[str, Option]:
 
 
 class UserFile(NamedTuple):
-    """A user's constructor, its name, and the SHA-256 of the source that it stands in."""
+    """A user's constructor, its name, and the SHA-256 of its source (see `fingerprint`)."""
 
     name: str
     constructor: Callable
@@ -122,12 +135,7 @@ def from_function(constructor: Callable) -> UserFile:
     Raises:
       InputError: its source, which tells a changed cell from the old one, cannot be had.
     """
-    name = constructor.__name__
-    try:
-        source = inspect.getsource(constructor)
-    except (OSError, TypeError):
-        raise InputError(f"{name}: its source cannot be read; put it into a file") from None
-    return UserFile(name, constructor, hashlib.sha256(source.encode()).hexdigest())
+    return UserFile(constructor.__name__, constructor, fingerprint.of_function(constructor))
 
 
 def load_file(path: str, what: str) -> UserFile:
@@ -148,6 +156,7 @@ def load_file(path: str, what: str) -> UserFile:
     module = importlib.util.module_from_spec(
         importlib.util.spec_from_file_location(f"lstm_jax_user_{what}_{name}", path)
     )
+    before = set(sys.modules)
     sys.modules[module.__name__] = module  # dataclasses look their own module up there
     try:
         exec(compile(source, path, "exec"), module.__dict__)
@@ -157,7 +166,8 @@ def load_file(path: str, what: str) -> UserFile:
     constructor = getattr(module, name, None)
     if not inspect.isfunction(constructor):
         raise InputError(f"{path!r}: defines no function {name}(...) named as the file")
-    return UserFile(name, constructor, hashlib.sha256(source).hexdigest())
+    imported = fingerprint.imports_of(module, before)
+    return UserFile(name, constructor, fingerprint.of_file(source, imported))
 
 
 def _text(value: Value) -> str:
@@ -166,14 +176,19 @@ def _text(value: Value) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def _value(text: str, annotation: Any, where: str) -> Value:
+def _is_word(text: str, annotation: Any) -> bool:
+    """Whether `text` is a value of the type as it stands."""
+    return any(_convert(text, member) is not _NOT for member in _members(annotation))
+
+
+def _value(text: str, annotation: Any, where: str, knows_gap: bool) -> Value:
     """`text` as a value of an annotated type; the first member of a union that takes it wins."""
     members = _members(annotation)
     for member in members:
         converted = _convert(text, member)
         if converted is not _NOT:
             return converted
-    numbers = {int, float}.intersection(members)
+    numbers = knows_gap and {int, float}.intersection(members)
     if text == GAP and numbers:
         return GAP
     allowed = [_described(member) for member in members] + ([f"the word {GAP}"] if numbers else [])

@@ -80,6 +80,9 @@ HOSTILE = {
     "not json": "hello",
     "empty object": "{}",
     "a list": "[]",
+    "kind is a list": '{"kind": []}',
+    "kind is an object": '{"kind": {}}',
+    "accuracy beyond 1": json.dumps(end_row(trial_row(), 1.5, 50)),
     "nested": "[" * 100_000,
     "unknown kind": '{"kind": "evil"}',
     "nan": '{"kind": "end", "accuracy": NaN}',
@@ -149,6 +152,18 @@ def test_ids_cannot_leave_the_directory(name):
         results.trial_path("d", name)
 
 
+def test_a_directory_in_place_of_a_file_is_passed_over(tmp_path):
+    record = results.read(written(tmp_path, rows()))
+    (tmp_path / "d.jsonl").mkdir()
+    with pytest.warns(ResultsWarning, match="a directory"):
+        assert results.read_directory(tmp_path) == [record]
+
+
+def test_a_line_separator_inside_a_word_tears_nothing(tmp_path):
+    lines = rows(match="one\u2028two\x85three")
+    assert results.read(written(tmp_path, lines)).trial == lines[0]
+
+
 def test_a_failed_write_leaves_the_old_rows_and_no_rubbish(tmp_path, monkeypatch):
     lines = rows()
     path = written(tmp_path, lines)
@@ -157,7 +172,7 @@ def test_a_failed_write_leaves_the_old_rows_and_no_rubbish(tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=f"No space left on device.*{path.name}"):
         results.write_rows(path, lines[:1])
     assert [json.loads(line) for line in path.read_text().splitlines()] == lines
     assert list(tmp_path.iterdir()) == [path]

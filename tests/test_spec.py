@@ -275,3 +275,15 @@ def test_a_directory_is_no_file(tmp_path):
     (tmp_path / "my_cell.py").mkdir()
     with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
         spec.load_file(str(tmp_path / "my_cell.py"), "cell")
+
+
+def test_the_word_gap_as_a_word_is_a_word():
+    def constructor(gap, *, mode: Literal["gap", "other"] = "other", scale: float = 1.0):
+        return mode, scale
+
+    word = spec.parse("so:mode=gap", {"so": constructor}, "task")
+    assert not word.told_gap
+    assert word.arguments(7) == {"mode": "gap", "scale": 1.0}
+    told = spec.parse("so:scale=gap", {"so": constructor}, "task")
+    assert told.told_gap
+    assert told.arguments(7) == {"mode": "other", "scale": 7}
