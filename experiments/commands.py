@@ -98,12 +98,25 @@ class Flags(flags.FlagValues):
     def define(self, name: str, default, text: str, parser: flags.ArgumentParser | None = None):
         """Adds a flag; text if no parser is given. Returns its holder."""
         if isinstance(parser, flags.BooleanParser):
-            return flags.DEFINE_bool(name, default, text, flag_values=self)
+            flag = flags.BooleanFlag(name, default, text)
+            flag.parser = parser
+            return flags.DEFINE_flag(flag, flag_values=self)
         parser = parser or flags.ArgumentParser()
         return flags.DEFINE(parser, name, default, text, flag_values=self)
 
 
-TRUE_OR_FALSE = flags.BooleanParser()
+class TrueOrFalse(flags.BooleanParser):
+    """true or false."""
+
+    def parse(self, argument):
+        """The value; ValueError says what is allowed."""
+        try:
+            return super().parse(argument)
+        except (TypeError, ValueError):
+            raise ValueError("must be true or false") from None
+
+
+TRUE_OR_FALSE = TrueOrFalse()
 
 
 @contextlib.contextmanager

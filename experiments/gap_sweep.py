@@ -7,7 +7,7 @@
 
 Every cell is trained at every gap from several seeds; the table and the figure at the end say at
 which gap half of the trained networks still solve the task. Rows go to `--results_dir`; what has
-ended there is not run again, and raising `--updates` continues what was not solved.
+ended there is not run again, and raising `--updates` continues what the budget had stopped.
 """
 
 import functools
@@ -97,9 +97,9 @@ def chosen(name: str):
 def catalogue():
     """The built-in cells and tasks and those of the user's files, which are checked first."""
     from lstm_jax import cells, tasks
-    from lstm_jax.cells.check import check_structure as check_cell
+    from lstm_jax.cells.check import check as check_cell
     from lstm_jax.spec import load_file
-    from lstm_jax.tasks.check import check_structure as check_task
+    from lstm_jax.tasks.check import check as check_task
     from lstm_jax.trial import Catalogue
 
     own_cells, own_tasks = [], []
@@ -198,7 +198,8 @@ def main() -> int:
     from lstm_jax import backend, figures, planning, results
     from lstm_jax.measure import measure_horizon
 
-    backend.set_up(_COMPILE_CACHE.value)
+    with commands.naming("compile_cache"):
+        backend.set_up(_COMPILE_CACHE.value)
     plan = planning.Plan(tuple(sorted(chosen("gaps"))), chosen("seeds"), chosen("updates"))
     if plan.updates % _EVAL_EVERY.value:
         raise InputError(

@@ -7,6 +7,8 @@ import os
 import jax
 from etils import epath
 
+from lstm_jax.errors import InputError
+
 
 def cores() -> int:
     """Processor cores that this process may use."""
@@ -36,7 +38,12 @@ def set_up(compile_cache: str = "") -> None:
         return
     # Without a word from the caller, a cache that JAX was configured with stays.
     compile_cache = compile_cache or jax.config.jax_compilation_cache_dir or default_compile_cache()
-    epath.Path(compile_cache).mkdir(parents=True, exist_ok=True)
+    try:
+        epath.Path(compile_cache).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{compile_cache}: cannot be made ({error.strerror}); off is allowed, for no cache"
+        ) from error
     jax.config.update("jax_compilation_cache_dir", compile_cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -5,6 +5,8 @@ that program that was ever run, stacked, and their ids. It is saved in the backg
 evaluation, after the rows; what is there at the end are the trained parameters.
 """
 
+import errno
+import os
 import warnings
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from absl import logging
 from etils import epath
 
 from lstm_jax.arrays import PyTree
+from lstm_jax.errors import first_line
 from lstm_jax.results import ResultsWarning
 
 
@@ -37,8 +40,12 @@ class Checkpoints:
         self._manager = _manager(self._path)
         return self
 
-    def __exit__(self, *exception):
-        self._manager.close()
+    def __exit__(self, kind, error, traceback):
+        try:
+            self._manager.close()
+        except Exception as late:
+            if error is None:  # else what went wrong first is told
+                raise self._unwritable(late) from late
 
     def restore(self, one_state: PyTree, trial_ids: list[str]) -> dict[str, PyTree]:
         """States by trial id, of those of `trial_ids` that were saved.
@@ -99,7 +106,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise OSError(f"{self._path}: cannot be written: {_first_line(error)}") from error
+            raise self._unwritable(error) from error
 
     def wait(self) -> None:
         """Waits until the last save is on disk.
@@ -110,7 +117,13 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            raise OSError(f"{self._path}: cannot be written: {_first_line(error)}") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> OSError:
+        """Orbax and TensorStore put the system's words at the end of long messages."""
+        full = os.strerror(errno.ENOSPC)
+        reason = full if full in str(error) else first_line(error)[:200]
+        return OSError(f"{self._path}: cannot be written: {reason}")
 
     def _read(self, step: int, one_state: PyTree) -> Saved:
         import orbax.checkpoint as ocp
@@ -132,7 +145,8 @@ class Checkpoints:
             number += 1
         self._path.rename(aside)
         warnings.warn(
-            f"{self._path}: unreadable checkpoint, set aside as {aside.name}: {_first_line(error)}",
+            f"{self._path}: unreadable checkpoint, set aside as {aside.name}: "
+            + first_line(error)[:200],
             ResultsWarning,
             stacklevel=3,
         )
@@ -149,7 +163,3 @@ def _manager(path: epath.Path):
         max_to_keep=1, cleanup_tmp_directories=True, enable_async_checkpointing=True
     )
     return ocp.CheckpointManager(path, options=options)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -99,7 +99,7 @@ def read_histories(
     cohort: Cohort, directory: epath.PathLike, catalogue: Catalogue
 ) -> list[History]:
     """What each trial's file says so far; a corrupt one is set aside and its trial begun anew."""
-    return [History.read(directory, trial_id(trial, catalogue)) for trial in cohort.trials]
+    return [History.read(directory, trial_id(trial, catalogue), trial) for trial in cohort.trials]
 
 
 def train_cohort(

@@ -58,12 +58,19 @@ class History:
         self._update_on_disk = self.update
 
     @classmethod
-    def read(cls, directory: epath.PathLike, trial_id: str) -> "History":
-        """The history in a directory. A corrupt file is set aside under another name, with a
-        `ResultsWarning`, and its trial begins anew."""
+    def read(cls, directory: epath.PathLike, trial_id: str, trial: Trial) -> "History":
+        """The history in a directory. A corrupt file, or one whose first line is another trial's,
+        is set aside under another name, with a `ResultsWarning`, and its trial begins anew."""
         path = results.trial_path(directory, trial_id)
         try:
-            return cls(path, trial_id, results.read(path) if path.exists() else None)
+            record = results.read(path) if path.exists() else None
+            if record is not None:
+                for name, value in dataclasses.asdict(trial).items():
+                    if record.trial[name] != value:
+                        raise results.CorruptFileError(
+                            f"{path}: {name} is {record.trial[name]!r:.40}, the trial's {value!r}"
+                        )
+            return cls(path, trial_id, record)
         except results.CorruptFileError as error:
             number = 0
             while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():

@@ -25,11 +25,9 @@ def hold(directory: epath.PathLike, name: str) -> Iterator[bool]:
     Raises:
       OSError: the directory cannot be written.
     """
-    folder = epath.Path(directory) / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock", timeout=0)
+    lock = _lock(directory, name)
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
         yield False
         return
@@ -37,3 +35,18 @@ def hold(directory: epath.PathLike, name: str) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def wait(directory: epath.PathLike, name: str) -> FileLock:
+    """A context that waits for the lock `name` and holds it; for what takes no time.
+
+    Raises:
+      OSError: the directory cannot be written.
+    """
+    return _lock(directory, name)
+
+
+def _lock(directory: epath.PathLike, name: str) -> FileLock:
+    folder = epath.Path(directory) / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{name}.lock")

@@ -18,6 +18,7 @@ from lstm_jax.spec import from_function
 from lstm_jax.summary import Curve, summarise
 from lstm_jax.sweep import Settings, make_sweep, trial_ids
 from lstm_jax.tasks import TASKS
+from lstm_jax.tasks.base import require_whole
 from lstm_jax.trial import Catalogue
 
 if TYPE_CHECKING:
@@ -100,12 +101,19 @@ def measure_horizon(
     """
     backend.set_up(compile_cache)
     settings = Settings() if settings is None else settings
-    if updates < 1 or updates % settings.eval_every:
+    require_whole("seeds", seeds, 1)
+    require_whole("updates", updates, 1)
+    for name, values in (("gaps", gaps), ("learning_rates", learning_rates)):
+        if not isinstance(values, Sequence) or isinstance(values, str):
+            raise InputError(f"{name}={values!r}: must be a list or a tuple")
+    if updates % settings.eval_every:
         raise InputError(f"updates={updates}: must be a multiple of {settings.eval_every}")
     given = [cell] if isinstance(cell, str) or callable(cell) else list(cell)
     own = [from_function(one) for one in given if callable(one)]
     for file in own:
         check_structure(file.constructor)
+    if own and catalogue is not None:
+        raise InputError("cell: give constructors or a catalogue that has them, not both")
     if catalogue is None:
         catalogue = Catalogue(CELLS, TASKS, own_cells=own)
     trials = make_sweep(

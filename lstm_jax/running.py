@@ -71,7 +71,8 @@ def run(
     start = time.perf_counter()
     directory = epath.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    results.write_manifest(directory, trial_ids(trials, catalogue))
+    with locks.wait(directory, "manifest"):  # read, added to, and written by each process
+        results.write_manifest(directory, trial_ids(trials, catalogue))
     runner = _Runner(directory, updates, catalogue, match, bar or Bar(show=False), stop)
     options = {"devices": devices, "inner": inner}
     with ThreadPoolExecutor(1, thread_name_prefix="compile") as compiler:

@@ -16,6 +16,7 @@ MATCHES = ("parameters", "hidden")
 # The cell whose parameters the others are given.
 REFERENCE_CELL = "lstm"
 PRECISIONS = ("float32", "default", "high", "highest", "tensorfloat32", "bfloat16")
+MAX_LEARNING_RATE = 1e9
 _MAX_MATCHED_SIZE = 2**14
 
 
@@ -86,6 +87,11 @@ def make_sweep(
     }
     for name, values in named.items():
         _require_list(name, values)
+    for rate in learning_rates:
+        if not isinstance(rate, float | int) or not 0 < rate <= MAX_LEARNING_RATE:
+            raise InputError(
+                f"learning_rates={rate}: must be above 0 and at most {MAX_LEARNING_RATE:g}"
+            )
     for seed in seeds:
         if not 0 <= seed <= MAX_SEED:
             raise InputError(f"seeds={seed}: must be whole numbers from 0 to {MAX_SEED}")

@@ -12,6 +12,7 @@ import pytest
 
 from lstm_jax import planning
 from lstm_jax.planning import Plan
+from lstm_jax.tasks import new
 
 ROOT = Path(__file__).parent.parent
 CELL = """
@@ -52,6 +53,14 @@ def drifting(input_size, hidden_size):
     return cell._replace(step=step)
 """,
 }
+
+FILES["dying.py"] = "import jax\n" + FILES["drifting.py"].replace("drifting", "dying").replace(
+    "carry._replace(hidden=carry.hidden.astype(jnp.bfloat16))",
+    "jax.tree.map(jax.lax.stop_gradient, carry)",
+)
+FILES["lucky.py"] = new.STARTER.template.replace("NAME", "lucky").replace(
+    "chance=1 / 2", "chance=1 / 5"
+)
 
 # The command line, and what its one line must name.
 BAD = [
@@ -96,6 +105,9 @@ BAD = [
     (["--optimizer=sgd:momentum=gap"], ["--optimizer", "momentum=gap", "allowed are a number"]),
     (["--optimizer=sgd:momentum=-5"], ["--optimizer", "momentum=-5", "below 1"]),
     (["--optimizer=adam:b1=2"], ["--optimizer", "b1=2", "below 1"]),
+    (["--compile_cache=/proc/x"], ["--compile_cache", "/proc/x", "off"]),
+    (["--cell_file=dying.py"], ["--cell_file", "gradient"]),
+    (["--task_file=lucky.py"], ["--task_file", "blind", "chance"]),
     (["--clip_norm=-1"], ["--clip_norm", "-1", "at least 0"]),
     (["--clip_norm=1", "--clip_value=1"], ["--clip_value", "--clip_norm"]),
     (["--matmul_precision=exact"], ["--matmul_precision", "exact", "float32"]),
@@ -111,7 +123,7 @@ BAD = [
     (["--cell_file=drifting.py"], ["--cell_file", "hidden", "bfloat16"]),
     (["--task_file=absent.py"], ["--task_file", "absent.py", "No such file"]),
     (["--task_file=my_cell.py"], ["--task_file"]),
-    (["--smoke=perhaps"], ["--smoke", "perhaps"]),
+    (["--smoke=perhaps"], ["--smoke", "perhaps", "true or false"]),
     (["--no_such_flag=1"], ["--no_such_flag"]),
     (["recall"], ["recall", "--flag=value"]),
 ]

@@ -75,6 +75,16 @@ def extra_info(key, example):
     return example._replace(info_times=both, lag=example.lag - 1)
 
 
+def leaked(distance):
+    """The answer stands in the noise at a distance from the use."""
+
+    def change(key, example):
+        told = SYMBOLS + example.targets[0] % 3
+        return example._replace(inputs=example.inputs.at[example.use_times[0] + distance].set(told))
+
+    return changed_sample(change)
+
+
 def not_from_the_key(example):
     noise = np.random.default_rng().integers(SYMBOLS, SYMBOLS + 3, 11, dtype=np.int32)
     return example.inputs.at[9:].set(noise)
@@ -124,6 +134,7 @@ BROKEN = {
     "blind": [cue(10, chance=0.3), cue(10, blind_loss=1.0)],
     "constant": [cue(10, draw_cue=most_are_zero, chance=7 / 16)],
     "clock": [cue(10, draw_cue=lambda key, cue_time: cue_time % SYMBOLS, lead_in=7)],
+    "leak": [leaked(0), leaked(-1), leaked(-3), leaked(1)],
     "oracle": [
         cue(10, oracle=lambda inputs: jnp.max(inputs)[None] % SYMBOLS),
         cue(10, oracle=None),

@@ -19,8 +19,8 @@ from lstm_jax.arrays import Kernel, Key, PyTree, Vector
 class Dot(Protocol):
     """How `step` multiplies a recurrent operand by a kernel: `[rows] @ [rows, columns]`.
 
-    `unroll` passes its own, so that it may record operands and form the gradient of a kernel as one
-    product after the backward scan.
+    Whoever unrolls a cell may pass another that gives the same product, such as one that records
+    operands, so that the gradient of a kernel is one product after the backward scan.
     """
 
     def __call__(self, operand: Vector, kernel: Kernel) -> Vector: ...

@@ -202,7 +202,7 @@ def hoisted(case: Case) -> None:
         require(
             False,
             f"`step` multiplies {list(left)} by {list(right)}, and neither needs the carry: do it "
-            "in `project` (inputs) or `prepare` (weights), which run outside the scan",
+            "in `project` (inputs) or `prepare` (weights), which may run outside the scan",
         )
 
 

@@ -69,6 +69,18 @@ def broken(constructor: Callable[..., Task]) -> list[str]:
     return lines
 
 
+def check(constructor: Callable[..., Task]) -> None:
+    """The whole contract, in a few seconds.
+
+    Raises:
+      InputError: names the first clause that is broken, in one line.
+      MissingExtraError: the task's data need a package that is not installed.
+    """
+    lines = broken(constructor)
+    if lines:
+        raise InputError(f"task breaks the contract: {lines[0]}")
+
+
 def check_structure(build: Callable[[int], Task]) -> None:
     """The quick part of the contract, in under a second: fields, shapes and dtypes, and the values
     and times of examples.

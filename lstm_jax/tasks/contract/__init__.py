@@ -24,6 +24,7 @@ CLAUSES: dict[str, Clause] = {
     "blind": answers.blind,
     "constant": answers.constant,
     "clock": answers.clock,
+    "leak": answers.leak,
     "oracle": answers.oracle,
     "splice": answers.splice,
     "evaluation": answers.evaluation,

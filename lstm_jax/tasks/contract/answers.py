@@ -14,6 +14,9 @@ from lstm_jax.tasks.contract.case import Case
 
 SIGMAS = 4.0
 PAIRS = 50  # pairs of examples that `splice` needs
+_NEAR = (0, -1, -2, -3, -4, 1, 2)  # distances from the use at which `leak` looks
+_FIRST = 3  # first steps at which it looks
+_BINS = 24
 _SLOTS = 4  # relevant inputs of one answer that `splice` changes one at a time
 
 
@@ -61,6 +64,42 @@ def clock(case: Case) -> None:
     count = np.arange(case.scored_used.shape[1])
     groups = count * (case.task.length + 1) + case.scored.use_times + 1
     _beats_blind(case, groups, "a predictor that knows only the step of the use")
+
+
+def leak(case: Case) -> None:
+    """Who knows one input beside the relevant ones does no better than `blind`: inputs near the
+    use, by their distance from it, and the first inputs."""
+    examples, used = case.scored, case.scored_used
+    length, steps = case.task.length, np.arange(case.task.length)
+    inputs = examples.inputs if examples.inputs.ndim == 3 else examples.inputs[..., None]
+    relevant = (examples.info_times[..., None] == steps).any(axis=2)  # [examples, uses, time]
+    places = [
+        (f"{-distance} steps before the use", examples.use_times + distance, distance == 0)
+        for distance in _NEAR
+    ] + [
+        (f"at step {step}", np.full_like(examples.use_times, step), False)
+        for step in range(min(_FIRST, length))
+    ]
+    for where, times, at_use in places:
+        inside = used & (times >= 0) & (times < length)
+        clipped = np.clip(times, 0, length - 1)
+        rows = np.arange(len(inputs))[:, None]
+        inside &= ~np.take_along_axis(relevant, clipped[..., None], axis=2)[..., 0]
+        for feature in range(inputs.shape[-1]):
+            values = inputs[rows, clipped, feature]
+            groups = np.where(inside, _binned(values, inside), -1)
+            if inside.any():
+                place = "at the use itself" if at_use else where
+                _beats_blind(case, groups, f"a predictor that knows feature {feature} {place}")
+
+
+def _binned(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """A number for each value if they are few, for each of some quantile bins if many."""
+    found = np.unique(values[inside])
+    if len(found) > _BINS:
+        found = np.unique(np.quantile(values[inside], np.linspace(0, 1, _BINS + 1)[:-1]))
+        return np.maximum(np.searchsorted(found, values, side="right") - 1, 0)
+    return np.searchsorted(found, values)
 
 
 def _beats_blind(case: Case, groups: np.ndarray, who: str) -> None:
