@@ -84,17 +84,25 @@ def _reach(value: object, parts: list[str], seen: set[int]) -> None:
         parts.append(f"{value.dtype} {value.shape} {value.tobytes().hex()}")
     elif isinstance(value, types.ModuleType) or _installed(value):
         parts.append(getattr(value, "__name__", repr(type(value))))
-    elif inspect.isfunction(value) or inspect.isclass(value):
+    elif inspect.isclass(value):
+        # A class of a notebook has no source to read; what it is made of has.
+        parts += [value.__qualname__, repr(getattr(value, "__annotations__", {}))]
+        for name, member in sorted(vars(value).items()):
+            if inspect.isfunction(member) and member.__module__ == value.__module__:
+                parts.append(name)
+                _reach(member, parts, seen)
+            elif isinstance(member, _SCALARS) and not name.startswith("__"):
+                parts.append(f"{name}={member!r}")
+    elif inspect.isfunction(value):
         try:
             parts.append(inspect.getsource(value))
         except (OSError, TypeError):
             raise InputError(
                 f"{value.__name__}: its source cannot be read; put it into a file"
             ) from None
-        if inspect.isfunction(value):
-            for name, outside in _outside(value):
-                parts.append(name)
-                _reach(outside, parts, seen)
+        for name, outside in _outside(value):
+            parts.append(name)
+            _reach(outside, parts, seen)
     else:
         parts.append(repr(type(value)))
         _reach(getattr(value, "__dict__", {}), parts, seen)

@@ -3,6 +3,7 @@
 import importlib
 import sys
 import types
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -69,6 +70,19 @@ def test_a_constant_or_array_that_a_nested_function_names_counts(module):
 def test_values_that_a_closure_holds_count(module):
     assert of_function(module.factory(1.0)) != of_function(module.factory(2.0))
     assert of_function(module.factory(1.0)) == of_function(module.factory(1.0))
+
+
+def test_a_class_without_source_counts_by_what_it_is_made_of(module):
+    """As in a notebook: the functions can be read, the class that they name cannot."""
+
+    def constructor_of(**fields):
+        module.Carry = NamedTuple("Carry", list(fields.items()))
+        module.Carry.__module__ = "__main__"
+        module.constructor.__globals__["LEAK"] = module.Carry
+        return of_function(module.constructor)
+
+    assert constructor_of(hidden=int) == constructor_of(hidden=int)
+    assert constructor_of(hidden=int) != constructor_of(hidden=int, memory=int)
 
 
 def test_a_function_without_source_is_refused():

@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_is_set_aside(tmp_path, undisturbed):
 
 
 def test_a_trial_that_is_not_finite_fails_alone_and_is_not_run_again(tmp_path):
-    trials = sweep(seeds=2, gaps=(2,), cells=("rnn:activation=relu",), rates=(1e-2, 1e14))
+    trials = sweep(seeds=2, gaps=(2,), cells=("rnn:activation=relu",), rates=(1e-2, 1e9))
     outcome = go(tmp_path, trials)
     assert (outcome.trained, outcome.failed) == (4, 2)
     ends = [trial[-1] for trial in rows(tmp_path).values()]
