@@ -13,13 +13,14 @@ hidden     units of a cell
 classes    width of a prediction
 =========  ==============================================================
 
-Cells, layers and tasks are written for one example, so batch and trial appear in one place each:
-`unroll.unroll_batch` and `training`.
+Cells and tasks are written for one example. The batch appears in `unroll`, layers and the network;
+the trial axis in `training` alone.
 """
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 PyTree = Any
@@ -32,6 +33,20 @@ Outputs = Float[Array, "time output"]
 Flags = Bool[Array, " time"]
 Tokens = Int[Array, " time"]
 Scalar = Float[Array, ""]
+
+
+def inexact_leaves(tree: PyTree) -> list:
+    """The leaves that can be differentiated; a carry may also hold integers."""
+    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+
+
+def with_inexact(tree: PyTree, inexact: list) -> PyTree:
+    """`tree` with its inexact leaves replaced."""
+    leaves, structure = jax.tree.flatten(tree)
+    new = iter(inexact)
+    return structure.unflatten(
+        next(new) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf for leaf in leaves
+    )
 
 
 def count(tree: PyTree) -> int:

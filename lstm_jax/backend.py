@@ -1,6 +1,7 @@
 """How JAX is set up before its backend starts."""
 
 import contextlib
+import ctypes
 import logging
 import os
 
@@ -23,13 +24,41 @@ def default_compile_cache() -> str:
     return os.path.join(home, "lstm_jax", "compiled")
 
 
+# Of mallopt(3), in malloc.h of the GNU C library.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
+
+
+def keep_freed_memory() -> bool:
+    """Has the allocator keep what is freed, for the next call; returns whether it took the wish.
+
+    The GNU allocator gives large blocks back to the system at once, and each call of a compiled
+    program then waits for the system to hand out and clear the same pages again: up to a third of
+    the time of a backward pass. The process stays as large as it has ever been. Other systems have
+    no such wish, and stay as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is None:
+        return False
+    largest = 2**31 - 1
+    # One arena, for others cannot grow past 64 MB and map each larger block anew.
+    wishes = (
+        (_M_MMAP_THRESHOLD, 2**30),
+        (_M_TRIM_THRESHOLD, largest),
+        (_M_TOP_PAD, 2**26),
+        (_M_ARENA_MAX, 1),
+    )
+    return all([mallopt(*wish) for wish in wishes])
+
+
 def set_up(compile_cache: str = "") -> None:
     """One CPU device a core, for XLA:CPU runs a scan of small steps on one core however many it is
-    given; and a cache of compiled programs. Changes nothing that has started already.
+    given; memory that stays; and a cache of compiled programs. Changes nothing that has started
+    already.
 
     Args:
       compile_cache: directory of the cache; empty for `default_compile_cache()`, `off` for none.
     """
+    keep_freed_memory()
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # the backend has started: use what there is
             jax.config.update("jax_num_cpu_devices", cores())

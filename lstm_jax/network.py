@@ -15,6 +15,7 @@ from jax import lax
 from lstm_jax.arrays import Array, Float, Int, Key, PyTree, count
 from lstm_jax.cells.initializers import scaled_normal
 from lstm_jax.layers.base import Layer
+from lstm_jax.unroll import Rows
 
 Kind = Literal["tokens", "dense"]
 
@@ -57,22 +58,27 @@ class Network(nnx.Module):
 
     def __call__(
         self,
-        inputs: Int[Array, " time"] | Float[Array, "time input"],
-        use_times: Int[Array, " uses"],
+        inputs: Int[Array, "batch time"] | Float[Array, "batch time input"],
+        use_times: Int[Array, "batch uses"],
         *,
-        key: Key | None = None,
-    ) -> Float[Array, "uses classes"]:
-        """Predictions at `use_times` for one example. `key` is for noise; None means evaluation."""
+        key: Array | None = None,
+    ) -> Float[Array, "batch uses classes"]:
+        """Predictions at `use_times`. `key` `[batch]` is for noise; None means evaluation."""
         if self.kind == "tokens":
-            if self.embedding is None:
-                inputs = jax.nn.one_hot(inputs, self.input_size)
-            else:
-                inputs = self.embedding.get_value()[inputs]
+            embedded = self.embedding is not None
+            table = self.embedding.get_value() if embedded else jnp.eye(self.input_size)
+            inputs = Rows(table, inputs)
         for index, (layer, params) in enumerate(zip(self.layers, self.layer_params, strict=True)):
-            layer_key = None if key is None else jax.random.fold_in(key, index)
+            layer_key = None
+            if key is not None:
+                layer_key = jax.vmap(lambda one, index=index: jax.random.fold_in(one, index))(key)
             inputs = layer.apply(params.get_value(), inputs, key=layer_key)
-        read = inputs[use_times] @ self.readout_kernel.get_value()
-        return read + self.readout_bias.get_value()[None]
+        read = jax.vmap(lambda outputs, times: outputs[times])(inputs, use_times)
+        batch, uses, _ = read.shape
+        # One product for the batch, as its derivative is.
+        predictions = read.reshape(batch * uses, -1) @ self.readout_kernel.get_value()
+        predictions = predictions + self.readout_bias.get_value()[None]
+        return predictions.reshape(batch, uses, -1)
 
 
 def first_layer_input_size(kind: Kind, input_size: int, embedding_size: int = 0) -> int:
@@ -85,12 +91,12 @@ class FunctionalNetwork(NamedTuple):
 
     Attributes:
       init: key -> params, a nested dict of arrays.
-      apply: params, inputs, use_times, key or None -> predictions `[uses, output_size]`.
+      apply: params, inputs, use_times, key or None -> predictions `[batch, uses, output_size]`.
       parameters: number of scalars in params.
     """
 
     init: Callable[[Key], PyTree]
-    apply: Callable[..., Float[Array, "uses classes"]]
+    apply: Callable[..., Float[Array, "batch uses classes"]]
     parameters: int
 
 

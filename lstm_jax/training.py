@@ -194,11 +194,8 @@ def _advance(
     root = keys.root(seed)
 
     def loss(params, examples, noise_keys):
-        def one(example, key):
-            predictions = network.apply(params, example.inputs, example.use_times, key)
-            return example_loss(task, predictions, example)
-
-        return jnp.mean(jax.vmap(one)(examples, noise_keys))
+        predictions = network.apply(params, examples.inputs, examples.use_times, noise_keys)
+        return jnp.mean(jax.vmap(partial(example_loss, task))(predictions, examples))
 
     def update(carry):
         state, total = carry
@@ -229,8 +226,7 @@ def _evaluate(
     """One trial's sums over a block of examples; `valid` `[block]` is 0 for padding."""
     task, network = assembly.task, assembly.network
 
-    def one(example, weight):
-        predictions = network.apply(params, example.inputs, example.use_times, None)
+    def one(example, predictions, weight):
         correct = jax.vmap(task.correct)(predictions, example.targets)
         weights = weight * example.weights
         return Score(
@@ -240,7 +236,9 @@ def _evaluate(
         )
 
     def score():
-        return jax.tree.map(lambda leaf: leaf.sum(axis=0), jax.vmap(one)(examples, valid))
+        predictions = network.apply(params, examples.inputs, examples.use_times, None)
+        scores = jax.vmap(one)(examples, predictions, valid)
+        return jax.tree.map(lambda leaf: leaf.sum(axis=0), scores)
 
     shapes = jax.eval_shape(score)
     return lax.cond(

@@ -1,8 +1,10 @@
 """A cell over time: the one place that scans, prepares and batches.
 
-`method="scan"` is the fast path. `method="loop"` is the essay's unrolled picture, literally: a
-chain of explicit copies of the cell, each handing its carry to the next. Both give the same values,
-which the contract suite holds for every registered cell.
+`method="deferred"` is the fast path: a scan whose weight gradients wait until its backward pass is
+done (`deferred.py`). `method="scan"` is a plain `lax.scan`, for forward mode and for higher
+derivatives. `method="loop"` is the essay's unrolled picture, literally: a chain of explicit copies
+of the cell, each handing its carry to the next. All give the same values and gradients, which the
+contract suite holds for every registered cell.
 """
 
 from collections.abc import Callable
@@ -12,12 +14,33 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from lstm_jax.arrays import Flags, Inputs, Key, Outputs, PyTree
-from lstm_jax.cells.base import Cell, Dot
+from lstm_jax.cells.base import Cell
+from lstm_jax.cells.products import products, uses_key
+from lstm_jax.deferred import Recurrence, scan_deferred
 
-Method = Literal["scan", "loop"]
+Method = Literal["deferred", "scan", "loop"]
+METHODS = ("deferred", "scan", "loop")
+
+
+class Rows(NamedTuple):
+    """Inputs that are rows of a table: tokens as one-hot or embedding vectors.
+
+    A table that is shorter than the inputs is projected once, and its projected rows are picked.
+
+    Attributes:
+      table: `[rows, input]`.
+      index: `[time]` or, in a batch, `[batch, time]`: which row.
+    """
+
+    table: Float[Array, "rows input"]
+    index: Int[Array, "*batch time"]
+
+    def picked(self) -> Float[Array, "*batch time input"]:
+        """The inputs, row by row."""
+        return self.table[self.index]
 
 
 class Unrolled(NamedTuple):
@@ -37,33 +60,27 @@ class Unrolled(NamedTuple):
 def unroll(
     cell: Cell,
     params: PyTree,
-    inputs: Inputs,
+    inputs: Inputs | Rows,
     *,
     carry: PyTree | None = None,
     reset: Flags | None = None,
     mask: Flags | None = None,
     length: Int[Array, ""] | int | None = None,
     key: Key | None = None,
-    start: Int[Array, ""] | int = 0,
-    return_carries: bool = False,
-    method: Method = "scan",
-    dot: Dot = jnp.matmul,
+    **options,
 ) -> Unrolled:
     """Runs a cell over one sequence.
 
     Args:
       cell: what is run.
       params: the cell's parameters; `cell.prepare` is applied to them once, here.
-      inputs: `[time, input]`.
+      inputs: `[time, input]`, or rows of a table.
       carry: where to start; the cell's initial carry if None.
       reset: `[time]`; True restores the initial carry *before* that step.
       mask: `[time]`; False leaves the carry as it is and makes the output zero.
       length: steps that count: the same as a mask that is True for the first `length` steps.
       key: for the noise of `project`, folded by absolute time; None means evaluation.
-      start: absolute time of the first step, so that a sequence cut in pieces draws the same noise.
-      return_carries: whether to return every carry.
-      method: `scan`, or `loop` for a chain of copies (slow to compile; a reference).
-      dot: how recurrent products are formed.
+      **options: `start`, `return_carries` and `method`, as for `unroll_batch`.
 
     Returns:
       `Unrolled(outputs, carry, carries)`.
@@ -71,67 +88,164 @@ def unroll(
     Raises:
       ValueError: both `mask` and `length` given, or an unknown method.
     """
-    if mask is not None and length is not None:
-        raise ValueError("give mask or length, not both")
-    if method not in ("scan", "loop"):
-        raise ValueError(f"method={method!r}: allowed are 'scan', 'loop'")
-    steps = inputs.shape[0]
-    if length is not None:
-        mask = jnp.arange(steps) < length
-    weights = cell.prepare(params)
-    initial_carry = cell.initial_carry(weights)
-
-    def step(carry, at_time):
-        inputs_t, reset_t, mask_t, time = at_time
-        key_t = None if key is None else jax.random.fold_in(key, start + time)
-        before = carry if reset_t is None else _where(reset_t, initial_carry, carry)
-        if mask_t is not None:
-            # Padding may hold anything: a NaN here would reach gradients through the choice below.
-            inputs_t = jnp.where(mask_t, inputs_t, jnp.zeros_like(inputs_t))
-        projected = cell.project(weights, inputs_t, key_t)
-        after, output = cell.step(weights, before, projected, dot)
-        if mask_t is not None:
-            after = _where(mask_t, after, before)
-            output = jnp.where(mask_t, output, jnp.zeros_like(output))
-        return after, (output, after if return_carries else None)
-
-    run = lax.scan if method == "scan" else _loop
-    over_time = (inputs, reset, mask, jnp.arange(steps))
-    last, (outputs, carries) = run(step, initial_carry if carry is None else carry, over_time)
-    return Unrolled(outputs, last, carries)
+    arguments = {
+        "carry": carry,
+        "reset": reset,
+        "mask": mask,
+        "length": None if length is None else jnp.asarray(length),
+        "key": key,
+    }
+    arguments = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], arguments)
+    rows = isinstance(inputs, Rows)
+    inputs = inputs._replace(index=inputs.index[None]) if rows else inputs[None]
+    unrolled = unroll_batch(cell, params, inputs, **arguments, **options)
+    return jax.tree.map(lambda leaf: leaf[0], unrolled)
 
 
 def unroll_batch(
     cell: Cell,
     params: PyTree,
-    inputs: Array,
+    inputs: Float[Array, "batch time input"] | Rows,
     *,
     carry: PyTree | None = None,
-    reset: Array | None = None,
-    mask: Array | None = None,
-    length: Array | None = None,
+    reset: Bool[Array, "batch time"] | None = None,
+    mask: Bool[Array, "batch time"] | None = None,
+    length: Int[Array, " batch"] | None = None,
     key: Array | None = None,
-    **options,
+    start: Int[Array, ""] | int = 0,
+    return_carries: bool = False,
+    method: Method = "deferred",
 ) -> Unrolled:
-    """`unroll` over a batch: every argument named here and given has a leading batch axis.
+    """Runs a cell over a batch of sequences. What is an array of `unroll` has a leading batch axis.
 
     Args:
       cell: what is run.
       params: the cell's parameters, shared by the batch.
-      inputs: `[batch, time, input]`.
+      inputs: `[batch, time, input]`, or rows of a table.
       carry: leaves `[batch, ...]`.
       reset: `[batch, time]`.
       mask: `[batch, time]`.
       length: `[batch]`.
       key: `[batch]` of keys.
-      **options: as for `unroll`, shared by the batch.
+      start: absolute time of the first step, so that a sequence cut in pieces draws the same noise.
+      return_carries: whether to return every carry.
+      method: `deferred`; `scan`, which can be differentiated more than once and in forward mode; or
+        `loop`, a chain of copies (slow to compile; a reference). A cell that calls `dot` within a
+        loop or a branch of its step is scanned plainly.
 
     Returns:
       `Unrolled`, every leaf with a leading batch axis.
+
+    Raises:
+      ValueError: both `mask` and `length` given, or an unknown method.
     """
-    batched = {"carry": carry, "reset": reset, "mask": mask, "length": length, "key": key}
-    given = {name: value for name, value in batched.items() if value is not None}
-    return jax.vmap(lambda x, rest: unroll(cell, params, x, **rest, **options))(inputs, given)
+    if mask is not None and length is not None:
+        raise ValueError("give mask or length, not both")
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: allowed are {', '.join(map(repr, METHODS))}")
+    batch, steps = (inputs.index if isinstance(inputs, Rows) else inputs).shape[:2]
+    if length is not None:
+        mask = jnp.arange(steps)[None] < jnp.asarray(length)[:, None]
+    weights = cell.prepare(params)
+    initial_carry = cell.initial_carry(weights)
+    if carry is None:
+        carry = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (batch, *jnp.shape(leaf))), initial_carry
+        )
+    keys = None
+    if key is not None and uses_key(cell.project, weights, _an_input(inputs)):
+        times = start + jnp.arange(steps)
+        keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(times))(key)
+    if isinstance(inputs, Rows) and (keys is not None or len(inputs.table) > batch * steps):
+        inputs = inputs.picked()
+    project, project_all, read = _projections(cell, weights, inputs)
+    index = inputs.index if isinstance(inputs, Rows) else inputs
+    over_time = _AtStep(index, reset, mask, keys)
+    over_time = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), over_time)
+
+    def step(shared, carry, projected, x, dot=jnp.matmul):
+        weights, initial_carry = shared
+        before = carry if x.reset is None else _where(x.reset, initial_carry, carry)
+        after, output = cell.step(weights, before, projected, dot)
+        if x.mask is not None:
+            after = _where(x.mask, after, before)
+            output = jnp.where(x.mask, output, jnp.zeros_like(output))
+        return after, (output, after if return_carries else None)
+
+    shared = weights, initial_carry
+    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), over_time)
+    projected = jax.eval_shape(project, read, first)
+    if method == "deferred" and not products(cell.step, weights, initial_carry, projected).bound:
+        recurrence = Recurrence(project, step, partial(_kernels, cell, projected), project_all)
+        last, (outputs, carries) = scan_deferred(recurrence, read, shared, carry, over_time)
+    else:
+
+        def one(carry, x):
+            return step(shared, carry, project(read, x), x)
+
+        run = _loop if method == "loop" else lax.scan
+        last, (outputs, carries) = run(jax.vmap(one), carry, over_time)
+    outputs, carries = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (outputs, carries))
+    return Unrolled(outputs, last, carries)
+
+
+class _AtStep(NamedTuple):
+    """What one step of one example is given; over a sequence, leaves `[time, batch, ...]`."""
+
+    inputs: Array
+    reset: Array | None
+    mask: Array | None
+    key: Array | None
+
+
+def _an_input(inputs: Array | Rows) -> jax.ShapeDtypeStruct:
+    given = inputs.table if isinstance(inputs, Rows) else inputs
+    return jax.ShapeDtypeStruct(given.shape[-1:], given.dtype)
+
+
+def _projections(
+    cell: Cell, weights: PyTree, inputs: Array | Rows
+) -> tuple[Callable[[PyTree, _AtStep], PyTree], Callable[[PyTree, _AtStep], PyTree], PyTree]:
+    """How a step gets what is projected: of one input, of all at once, and what both read."""
+    if isinstance(inputs, Rows):
+        table = jax.vmap(lambda row: cell.project(weights, row, None))(inputs.table)
+
+        def pick(table, x):
+            return jax.tree.map(lambda leaf: leaf[x.inputs], table)
+
+        def pick_all(table, x):
+            # As a product, because its transpose is: XLA:CPU is slow at adding up scattered rows.
+            def pick_leaf(leaf):
+                hot = jax.nn.one_hot(x.inputs, len(leaf), dtype=leaf.dtype)
+                return jnp.tensordot(hot, leaf, 1)
+
+            return jax.tree.map(pick_leaf, table)
+
+        return pick, pick_all, table
+
+    def project(weights, x):
+        inputs = x.inputs
+        if x.mask is not None:
+            # Padding may hold anything: a NaN here would reach gradients through the choice below.
+            inputs = jnp.where(x.mask, inputs, jnp.zeros_like(inputs))
+        return cell.project(weights, inputs, x.key)
+
+    return project, jax.vmap(project, in_axes=(None, 0)), weights
+
+
+def _kernels(cell: Cell, projected: PyTree, shared: PyTree) -> list[Array]:
+    """The kernels that a step calls `dot` with, in order, as functions of its weights."""
+    weights, initial_carry = shared
+    kernels = []
+
+    def dot(operand, kernel):
+        kernels.append(kernel)
+        return operand @ kernel
+
+    # The values at which they are asked for are irrelevant, and nothing else is computed of them.
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), projected)
+    cell.step(weights, initial_carry, zeros, dot)
+    return kernels
 
 
 def _loop(step: Callable, carry: PyTree, over_time: PyTree) -> tuple[PyTree, PyTree]:

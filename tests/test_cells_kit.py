@@ -401,7 +401,7 @@ def test_other_examples_in_a_batch_and_other_loops_are_caught(monkeypatch):
             return value + (method == "loop"), gradients
 
     monkeypatch.setattr(case, "double", OtherLoop())
-    assert check.message("loop", CLAUSES["loop"], case).startswith("loop: the scan and a plain")
+    assert check.message("loop", CLAUSES["loop"], case).startswith("loop: method=scan and a plain")
 
 
 def test_noise_is_checked():

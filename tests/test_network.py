@@ -21,7 +21,19 @@ CELLS = [lstm(EMBEDDING, HIDDEN, init="pytorch"), gru(HIDDEN, 2, init="pytorch")
 LAYERS = [layer(cell) for cell in CELLS]
 OPTIONS = {"kind": "tokens", "input_size": SYMBOLS, "output_size": CLASSES}
 EMBEDDED = functional(LAYERS, embedding_size=EMBEDDING, **OPTIONS)
-INIT, APPLY = quick_jit(EMBEDDED.init), quick_jit(EMBEDDED.apply)
+
+
+def alone(network):
+    """The network applied to one example."""
+
+    def apply(params, inputs, use_times, key=None):
+        key = None if key is None else key[None]
+        return network.apply(params, inputs[None], use_times[None], key)[0]
+
+    return apply
+
+
+INIT, APPLY = quick_jit(EMBEDDED.init), quick_jit(alone(EMBEDDED))
 ONE_HOT = functional([layer(gru(SYMBOLS, HIDDEN, init="pytorch"))], **OPTIONS)
 
 
@@ -56,7 +68,7 @@ def test_parameters_land_where_they_belong():
 
 def test_gradients_land_where_they_belong():
     params = numbered(INIT(jax.random.key(0)))
-    gradients = quick_jit(jax.grad(lambda p: (EMBEDDED.apply(p, TOKENS, USES) ** 2).sum()))(params)
+    gradients = quick_jit(jax.grad(lambda p: (alone(EMBEDDED)(p, TOKENS, USES) ** 2).sum()))(params)
     expected = quick_jit(jax.grad(lambda p: (by_hand(p, TOKENS, USES) ** 2).sum()))(params)
     assert jax.tree.structure(gradients) == jax.tree.structure(params)
     jax.tree.map(close, gradients, expected)
@@ -80,7 +92,7 @@ def test_eleven_layers_keep_their_order():
     layers = [layer(shift(by)) for by in range(1, 12)]
     network = functional(layers, kind="dense", input_size=1, output_size=1)
     params = network.init(jax.random.key(0))
-    given = network.apply(params, jnp.ones((2, 1)), jnp.array([1]))
+    given = alone(network)(params, jnp.ones((2, 1)), jnp.array([1]))
     expected = 1.0
     for by in range(1, 12):
         expected = (expected + by) * by
@@ -103,7 +115,8 @@ def test_without_embedding_tokens_are_one_hot():
         input_size=SYMBOLS,
         output_size=CLASSES,
     )
-    close(ONE_HOT.apply(params, TOKENS, USES), dense.apply(params, jax.nn.one_hot(TOKENS, 6), USES))
+    hot = jax.nn.one_hot(TOKENS, SYMBOLS)
+    close(alone(ONE_HOT)(params, TOKENS, USES), alone(dense)(params, hot, USES))
 
 
 def test_first_layer_input_size():
@@ -127,13 +140,13 @@ def test_vmapped_init_equals_single_inits():
         jax.tree.map(close, jax.tree.map(lambda leaf, i=index: leaf[i], together), INIT(key))
 
 
-def test_apply_maps_over_examples_and_trials():
+def test_apply_takes_a_batch_and_maps_over_trials():
     keys = jax.random.split(jax.random.key(4), 2)
     params = quick_jit(jax.vmap(EMBEDDED.init))(keys)
     tokens = jnp.stack([TOKENS, TOKENS[::-1], TOKENS])
     uses = jnp.stack([USES] * 3)
-    over_examples = jax.vmap(EMBEDDED.apply, in_axes=(None, 0, 0))
-    given = quick_jit(jax.vmap(over_examples, in_axes=(0, None, None)))(params, tokens, uses)
+    over_trials = jax.vmap(EMBEDDED.apply, in_axes=(0, None, None))
+    given = quick_jit(over_trials)(params, tokens, uses)
     assert given.shape == (2, 3, 2, CLASSES)
     close(given[1, 1], APPLY(jax.tree.map(lambda leaf: leaf[1], params), tokens[1], USES))
 
@@ -144,7 +157,7 @@ def test_compiled_once():
     @quick_jit
     def predict(params, tokens):
         traces.append(None)
-        return EMBEDDED.apply(params, tokens, USES)
+        return alone(EMBEDDED)(params, tokens, USES)
 
     for seed in range(3):
         predict(EMBEDDED.init(jax.random.key(seed)), TOKENS + seed)
@@ -186,7 +199,7 @@ def test_without_a_key_nothing_is_drawn():
 
     @quick_jit
     def predict(key):
-        return network.apply(params, TOKENS, USES, key)
+        return alone(network)(params, TOKENS, USES, key)
 
     plain = predict(None)
     np.testing.assert_array_equal(plain, predict(None))
@@ -210,7 +223,7 @@ def test_layers_get_keys_of_their_own():
 
     network = functional([spy(SYMBOLS), spy(HIDDEN)], **OPTIONS)
     params = network.init(jax.random.key(0))
-    network.apply(params, TOKENS, USES, jax.random.key(3))
+    alone(network)(params, TOKENS, USES, jax.random.key(3))
     first, second = (np.asarray(jax.random.key_data(key)) for key in seen)
     assert not np.array_equal(first, second)
 
@@ -219,4 +232,4 @@ def test_layers_get_keys_of_their_own():
 def test_the_module_can_be_used_by_itself(embedding_size):
     first = layer(lstm(first_layer_input_size("tokens", SYMBOLS, embedding_size), HIDDEN))
     network = Network([first], embedding_size=embedding_size, rngs=nnx.Rngs(0), **OPTIONS)
-    assert network(TOKENS, USES).shape == (2, CLASSES)
+    assert network(TOKENS[None], USES[None]).shape == (1, 2, CLASSES)

@@ -171,9 +171,7 @@ def test_scores_skip_who_is_not_active_and_do_not_count_padding():
     over = evaluation.blocks(few)
     scores = evaluation.score(program, state.params, np.array([True, False, True]), over)
     assert np.isnan(scores.accuracy[1])
-    predictions = jax.jit(jax.vmap(ASSEMBLY.network.apply, in_axes=(None, 0, 0)))(
-        row(state.params, 0), few.inputs, few.use_times
-    )
+    predictions = jax.jit(ASSEMBLY.network.apply)(row(state.params, 0), few.inputs, few.use_times)
     predictions = np.asarray(predictions)[:, 0]
     targets = few.targets[:, 0]
     correct = predictions.argmax(axis=-1) == targets

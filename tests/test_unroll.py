@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lstm_jax.cells import Cell, lstm
 from lstm_jax.cells.case import quick_jit
-from lstm_jax.unroll import Unrolled, unroll, unroll_batch
+from lstm_jax.unroll import METHODS, Rows, Unrolled, unroll, unroll_batch
 
 INPUT, HIDDEN, TIME = 3, 4, 7
 
@@ -101,8 +101,8 @@ def test_any_pattern_of_resets_and_masks(name, reset, mask):
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("method", ["scan", "loop"])
-def test_both_methods_with_everything_at_once(name, method):
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_with_everything_at_once(name, method):
     key = jax.random.key(2)
     reset, mask = np.arange(TIME) == 4, np.arange(TIME) != 2
     earlier = unroll(CELLS[name], PARAMS[name], INPUTS[::-1], method=method).carry
@@ -132,7 +132,7 @@ def test_length_is_a_mask(length):
     assert_close(by_length, by_mask, atol=0)
 
 
-@pytest.mark.parametrize("method", ["scan", "loop"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("filler", [np.nan, np.inf, 1e38])
 @pytest.mark.parametrize("name", CELLS)
 def test_what_stands_in_the_padding_is_irrelevant(name, filler, method):
@@ -223,26 +223,147 @@ def test_carries_only_on_request():
     assert_close(jax.tree.map(lambda leaf: leaf[-1], all_carries), unrolled.carry)
 
 
-def test_prepare_runs_once_and_dot_at_each_step():
-    prepared, multiplied = [], []
+def test_prepare_runs_once():
+    prepared = []
     cell = CELLS["lstm"]
 
     def prepare(params):
         prepared.append(None)
         return jax.tree.map(lambda leaf: 2 * leaf, params)
 
-    def dot(operand, kernel):
-        multiplied.append(None)
-        return operand @ kernel
-
-    twice = unroll(cell._replace(prepare=prepare), PARAMS["lstm"], INPUTS, method="loop", dot=dot)
+    twice = unroll(cell._replace(prepare=prepare), PARAMS["lstm"], INPUTS)
     doubled = jax.tree.map(lambda leaf: 2 * leaf, PARAMS["lstm"])
     assert_close(twice.outputs, unroll(cell, doubled, INPUTS).outputs)
-    assert (len(prepared), len(multiplied)) == (1, TIME)
+    assert len(prepared) == 1
+
+
+def through(cell, method):
+    """Value and gradients of a sum over all that `unroll_batch` gives."""
+
+    def total(params, inputs):
+        unrolled = unroll_batch(cell, params, inputs, method=method, return_carries=True)
+        leaves = jax.tree.leaves(unrolled)
+        return sum((leaf**2).sum() for leaf in leaves if leaf.dtype == jnp.float32)
+
+    return quick_jit(jax.value_and_grad(total, allow_int=True))
+
+
+def odd(input_size, hidden_size):
+    """Two products a step, one of them of a kernel made of another; a weight outside of both; and a
+    product that no gradient passes."""
+
+    def init(key):
+        shape = (hidden_size, hidden_size)
+        return {
+            "input_kernel": jax.random.normal(key, (input_size, hidden_size)),
+            "kernel": jax.random.normal(jax.random.fold_in(key, 1), shape),
+            "peephole": jnp.linspace(0.5, 1.0, hidden_size),
+        }
+
+    def step(weights, carry, projected, dot=jnp.matmul):
+        kernel = weights["kernel"]
+        first = jax.nn.relu(projected + dot(carry["hidden"], kernel))
+        second = dot(first * weights["peephole"], kernel.T / 2)
+        still = dot(jax.lax.stop_gradient(first), kernel[:, :1])
+        hidden = jnp.tanh(second) + jax.nn.softplus(still)
+        return {"hidden": hidden, "step": carry["step"] + 1}, hidden[:2]
+
+    return Cell(
+        init=init,
+        initial_carry=lambda weights: {"hidden": weights["peephole"] * 0.1, "step": jnp.int32(0)},
+        project=lambda weights, inputs, key: inputs @ weights["input_kernel"],
+        step=step,
+        output_size=2,
+    )
+
+
+def looped(input_size, hidden_size):
+    """A cell that calls `dot` in a loop of its step."""
+    cell = odd(input_size, hidden_size)
+
+    def step(weights, carry, projected, dot=jnp.matmul):
+        def once(hidden, _):
+            return jnp.tanh(projected + dot(hidden, weights["kernel"])), None
+
+        hidden, _ = jax.lax.scan(once, carry["hidden"] * weights["peephole"], length=2)
+        return {"hidden": hidden, "step": carry["step"] + 1}, hidden[:2]
+
+    return cell._replace(step=step)
+
+
+@pytest.mark.parametrize("build", [odd, looped])
+def test_the_fast_path_takes_any_cell(build):
+    cell = build(INPUT, HIDDEN)
+    params = cell.init(jax.random.key(0))
+    inputs = jnp.stack([INPUTS, INPUTS[::-1]])
+    fast, plain = (through(cell, method)(params, inputs) for method in ("deferred", "scan"))
+    assert_close(fast, plain)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("rows", [3, 3 * TIME])
+def test_rows_of_a_table_are_inputs(name, rows):
+    # A short table is projected once; of a long one rows are picked first.
+    cell = CELLS[name]
+    table = jax.random.normal(jax.random.key(2), (rows, INPUT))
+    index = jax.random.randint(jax.random.key(3), (2, TIME), 0, rows)
+    mask = jnp.arange(TIME)[None] < jnp.array([TIME, 4])[:, None]
+
+    def total(table, params, picked, method, key):
+        inputs = Rows(table, index)
+        inputs = inputs.picked() if picked else inputs
+        key = None if key is None else jax.random.split(key, 2)
+        return (unroll_batch(cell, params, inputs, mask=mask, method=method, key=key)[0] ** 2).sum()
+
+    derivative = jax.jit(jax.value_and_grad(total, (0, 1)), static_argnums=(2, 3))
+    for key in (None, jax.random.key(4)):
+        plain = derivative(table, PARAMS[name], True, "loop", key)
+        for method in METHODS:
+            assert_close(derivative(table, PARAMS[name], False, method, key), plain, atol=1e-4)
+    np.testing.assert_array_equal(
+        unroll(cell, PARAMS[name], Rows(table, index[0])).outputs,
+        unroll_batch(cell, PARAMS[name], Rows(table, index[:1])).outputs[0],
+    )
+
+
+def test_a_second_derivative_needs_the_plain_scan():
+    def total(params, method):
+        return unroll(CELLS["lstm"], params, INPUTS, method=method).outputs.sum()
+
+    def sharpness(params, method):
+        slope = jax.grad(total)(params, method)
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves(slope))
+
+    with pytest.raises(NotImplementedError, match="method='scan' has it"):
+        jax.grad(sharpness)(PARAMS["lstm"], "deferred")
+    second = jax.grad(sharpness)(PARAMS["lstm"], "scan")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(second))
+
+
+def test_the_fast_path_adds_up_no_kernel_in_a_loop():
+    cell, params = CELLS["lstm"], PARAMS["lstm"]
+    inputs = jnp.stack([INPUTS] * 3)
+
+    def loops(method):
+        def total(params):
+            return unroll_batch(cell, params, inputs, method=method).outputs.sum()
+
+        traced = jax.make_jaxpr(jax.grad(total))(params).jaxpr
+        shape = params.recurrent_kernel.shape
+        return [
+            carried
+            for equation in traced.eqns
+            if equation.primitive.name == "scan"
+            for carried in equation.outvars[: equation.params["num_carry"]]
+            if carried.aval.shape == shape
+        ]
+
+    assert loops("scan")
+    assert not loops("deferred")
 
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match="mask or length"):
         unroll(CELLS["lstm"], PARAMS["lstm"], INPUTS, mask=np.ones(TIME, bool), length=2)
-    with pytest.raises(ValueError, match="allowed are 'scan', 'loop'"):
+    with pytest.raises(ValueError, match="allowed are 'deferred', 'scan', 'loop'"):
         unroll(CELLS["lstm"], PARAMS["lstm"], INPUTS, method="magic")

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Var
 
-from lstm_jax.arrays import PyTree
+from lstm_jax.arrays import PyTree, inexact_leaves, with_inexact
 from lstm_jax.cells.base import Cell
+from lstm_jax.cells.products import uses_key
 from lstm_jax.cells.sketch import Sketch, doing
 from lstm_jax.unroll import Unrolled, unroll, unroll_batch
 
@@ -96,10 +96,7 @@ class Case:
     @cached_property
     def uses_key(self) -> bool:
         """Whether `project` draws anything."""
-        sketch, key = self.sketch, jax.random.key(0)
-        traced = jax.make_jaxpr(self.cell.project)(sketch.weights, sketch.inputs, key).jaxpr
-        used = {value for eqn in traced.eqns for value in eqn.invars if isinstance(value, Var)}
-        return traced.invars[-1] in used
+        return uses_key(self.cell.project, self.sketch.weights, self.sketch.inputs)
 
     @cached_property
     def plain(self) -> Unrolled:
@@ -203,23 +200,9 @@ class Case:
         return Gradients(*jax.grad(objective, (0, 1, 2))(params, inputs, inexact_leaves(carry)))
 
 
-def inexact_leaves(tree: PyTree) -> list:
-    """The leaves that can be differentiated; a carry may also hold integers."""
-    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-
-
-def with_inexact(tree: PyTree, inexact: list) -> PyTree:
-    """`tree` with its inexact leaves replaced."""
-    leaves, structure = jax.tree.flatten(tree)
-    new = iter(inexact)
-    return structure.unflatten(
-        next(new) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf for leaf in leaves
-    )
-
-
 class Double:
     """The first example of a case over `CHUNK` steps in double precision, from a carry that the
-    cell has reached: values and gradients by both methods of `unroll`."""
+    cell has reached: values and gradients by every method of `unroll`."""
 
     def __init__(self, case: Case):
         self.case = case

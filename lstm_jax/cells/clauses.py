@@ -31,26 +31,28 @@ def init(case: Case) -> None:
 
 
 def loop(case: Case) -> None:
-    """`lax.scan` equals a plain Python loop, values and gradients."""
+    """The fast path and `lax.scan` equal a plain Python loop, values and gradients."""
     double = case.double
-    value, gradients = double("scan", double.point)
     loop_value, loop_gradients = double("loop", double.point)
-    _close(value, loop_value, "the scan and a plain loop give other values", 1e-9)
-    _close(gradients, loop_gradients, "the scan and a plain loop give other gradients", 1e-9)
+    for method in ("scan", "deferred"):
+        value, gradients = double(method, double.point)
+        words = f"method={method} and a plain loop give other"
+        _close(value, loop_value, f"{words} values", 1e-9)
+        _close(gradients, loop_gradients, f"{words} gradients", 1e-9)
 
 
 def differences(case: Case) -> None:
     """Gradients are those of central finite differences, in float64."""
     double = case.double
-    _, gradients = double("scan", double.point)
+    _, gradients = double("deferred", double.point)
     step = 1e-6
     for moved, words in enumerate(("the parameters", "the inputs", "the initial carry")):
         direction = [jax.tree.map(np.zeros_like, part) for part in double.point]
         direction[moved] = jax.tree.map(
             lambda leaf: case.normal(leaf.shape).astype(leaf.dtype), double.point[moved]
         )
-        ahead, _ = double("scan", _moved(double.point, direction, step))
-        behind, _ = double("scan", _moved(double.point, direction, -step))
+        ahead, _ = double("deferred", _moved(double.point, direction, step))
+        behind, _ = double("deferred", _moved(double.point, direction, -step))
         measured = (ahead - behind) / (2 * step)
         pairs = zip(jax.tree.leaves(gradients), jax.tree.leaves(direction), strict=True)
         claimed = sum(float(np.real(g * d).sum()) for g, d in pairs)

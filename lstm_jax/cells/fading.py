@@ -8,8 +8,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from lstm_jax.arrays import inexact_leaves, with_inexact
 from lstm_jax.cells.base import Cell
-from lstm_jax.cells.case import inexact_leaves, with_inexact
 from lstm_jax.errors import InputError
 
 INPUT_SIZE, HIDDEN_SIZE, LAGS, EXAMPLES = 8, 32, 400, 8

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
 from lstm_jax.arrays import PyTree
 
@@ -22,11 +22,14 @@ class Products(NamedTuple):
       recurrent: outside `dot`, of something that depends on the carry with a kernel (something that
         depends on the weights alone).
       hoistable: of things that do not depend on the carry, which belong in `project` or `prepare`.
+      bound: through `dot`, but within a loop or a branch of the step, or with a kernel that is not
+        made of weights alone, so that the gradient of the kernel cannot wait.
     """
 
     through_dot: list[Shapes]
     recurrent: list[Shapes]
     hoistable: list[Shapes]
+    bound: list[Shapes]
 
 
 def products(step: Callable, weights: PyTree, carry: PyTree, projected: PyTree) -> Products:
@@ -36,7 +39,7 @@ def products(step: Callable, weights: PyTree, carry: PyTree, projected: PyTree) 
       step: a cell's step.
       weights: arrays or their shapes, as are `carry` and `projected`.
     """
-    found = Products([], [], [])
+    found = Products([], [], [], [])
 
     def recording_dot(operand, kernel):
         found.through_dot.append((operand.shape, kernel.shape))
@@ -58,7 +61,16 @@ def products(step: Callable, weights: PyTree, carry: PyTree, projected: PyTree) 
     return found
 
 
-def _walk(jaxpr: Jaxpr, sources: list[set[str]], found: Products) -> list[set[str]]:
+def uses_key(project: Callable, weights: PyTree, inputs: PyTree) -> bool:
+    """Whether a cell's `project` draws anything from its key."""
+    traced = jax.make_jaxpr(project)(weights, inputs, jax.random.key(0)).jaxpr
+    used = {value for eqn in traced.eqns for value in eqn.invars if isinstance(value, Var)}
+    return traced.invars[-1] in used
+
+
+def _walk(
+    jaxpr: Jaxpr, sources: list[set[str]], found: Products, *, outermost: bool = True
+) -> list[set[str]]:
     """Follows what each value depends on; returns that of the results."""
     depends = dict(zip(jaxpr.invars, sources, strict=True))
 
@@ -68,16 +80,18 @@ def _walk(jaxpr: Jaxpr, sources: list[set[str]], found: Products) -> list[set[st
     for equation in jaxpr.eqns:
         inputs = [of(value) for value in equation.invars]
         results = [set().union(*inputs)] * len(equation.outvars)
+        shapes = tuple(value.aval.shape for value in equation.invars[:2])
         if equation.params.get("name") == _DOT:
-            pass
+            if not outermost or not inputs[1] <= {_WEIGHTS}:
+                found.bound.append(shapes)
         elif equation.primitive.name in _PRODUCTS:
-            _sort(inputs, tuple(value.aval.shape for value in equation.invars[:2]), found)
+            _sort(inputs, shapes, found)
         else:
             for inner in _inner(equation):
                 # Control flow has operands of its own (a predicate, other constants), which lead.
                 lead = len(inputs) - len(inner.invars)
                 given = inputs[lead:] if lead >= 0 else [results[0]] * len(inner.invars)
-                inner_results = _walk(inner, given, found)
+                inner_results = _walk(inner, given, found, outermost=False)
                 if lead == 0 and equation.primitive.name != "scan":
                     results = inner_results
         depends.update(zip(equation.outvars, results, strict=True))
