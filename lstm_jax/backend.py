@@ -28,25 +28,29 @@ def default_compile_cache() -> str:
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory(devices: int = 1) -> bool:
     """Has the allocator keep what is freed, for the next call; returns whether it took the wish.
 
     The GNU allocator gives large blocks back to the system at once, and each call of a compiled
     program then waits for the system to hand out and clear the same pages again: up to a third of
     the time of a backward pass. The process stays as large as it has ever been. Other systems have
     no such wish, and stay as they are.
+
+    Args:
+      devices: how many will work at once. A single one gets one arena, for others cannot hold
+        blocks above 64 MB; several would wait for each other there.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None:
         return False
     largest = 2**31 - 1
-    # One arena, for others cannot grow past 64 MB and map each larger block anew.
-    wishes = (
+    wishes = [
         (_M_MMAP_THRESHOLD, 2**30),
         (_M_TRIM_THRESHOLD, largest),
         (_M_TOP_PAD, 2**26),
-        (_M_ARENA_MAX, 1),
-    )
+    ]
+    if devices == 1:
+        wishes.append((_M_ARENA_MAX, 1))
     return all([mallopt(*wish) for wish in wishes])
 
 
@@ -58,7 +62,7 @@ def set_up(compile_cache: str = "") -> None:
     Args:
       compile_cache: directory of the cache; empty for `default_compile_cache()`, `off` for none.
     """
-    keep_freed_memory()
+    keep_freed_memory(cores())
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # the backend has started: use what there is
             jax.config.update("jax_num_cpu_devices", cores())

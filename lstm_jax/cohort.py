@@ -5,6 +5,7 @@ trials that solved their task, ran out of budget or are no longer finite. Rows a
 the checkpoint: after a kill the chunk in hand is run again, to the same rows.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from lstm_jax.training import (
     Program,
     State,
     assemble,
+    build_task,
     make_program,
     padded_size,
 )
@@ -78,11 +80,7 @@ def compile_cohort(
         devices=devices,
         inner=inner,
     )
-    data = assembly.task.load()
-    monitor, report = (
-        evaluation.blocks(evaluation_set(assembly.task, data, split))
-        for split in ("monitor", "report")
-    )
+    data, monitor, report = _examples(catalogue, trial.task, trial.gap)
     padded = (*cohort.trials, *(cohort.trials[:1] * (size - len(cohort.trials))))
     seeds = np.asarray([trial.seed for trial in padded], np.int32)
     rates = np.asarray([trial.learning_rate for trial in padded], np.float32)
@@ -93,6 +91,20 @@ def compile_cohort(
     evaluation.score(program, state.params, np.zeros(size, bool), monitor)
     seconds = time.perf_counter() - start
     return Ready(assembly, program, state, seeds, rates, data, monitor, report, seconds)
+
+
+# Cohorts come sorted by gap, and all cells of a gap are scored on the same examples.
+@functools.lru_cache(maxsize=2)
+def _examples(
+    catalogue: Catalogue, task: str, gap: int
+) -> tuple[PyTree, evaluation.Blocks, evaluation.Blocks]:
+    """What a task loads, and its monitor and report sets."""
+    built = build_task(catalogue, task, gap)
+    data = built.load()
+    monitor, report = (
+        evaluation.blocks(evaluation_set(built, data, split)) for split in ("monitor", "report")
+    )
+    return data, monitor, report
 
 
 def read_histories(

@@ -172,7 +172,7 @@ def _hidden_sizes(catalogue: Catalogue, settings: Settings):
 
     def by_shape(trial: Trial) -> int:
         # A gap changes the length of a task, hardly ever its widths: match once for each.
-        task = build_task(trial, catalogue)
+        task = build_task(catalogue, trial.task, trial.gap)
         shape = (trial.cell, task.kind, task.input_size, task.output_size)
         if shape not in sizes:
             sizes[shape] = matched(trial)

@@ -88,7 +88,7 @@ def assemble(trial: Trial, catalogue: Catalogue) -> Assembly:
     Raises:
       InputError: a spec or a combination that cannot be.
     """
-    task = build_task(trial, catalogue)
+    task = build_task(catalogue, trial.task, trial.gap)
     cell_spec = catalogue.cell(trial.cell)
     build_cell = partial(catalogue.cells[cell_spec.name], **cell_spec.arguments(trial.gap))
     cells = []
@@ -107,10 +107,10 @@ def assemble(trial: Trial, catalogue: Catalogue) -> Assembly:
     return Assembly(task, cells[0], first_size, network, direction(trial.optimizer, trial.clip))
 
 
-def build_task(trial: Trial, catalogue: Catalogue) -> Task:
-    """The task of a trial; raises InputError where its layout cannot have that gap."""
-    spec = catalogue.task(trial.task)
-    return catalogue.tasks[spec.name](trial.gap, **spec.arguments(trial.gap))
+def build_task(catalogue: Catalogue, task: str, gap: int) -> Task:
+    """A task at a gap; raises InputError where its layout cannot have that gap."""
+    spec = catalogue.task(task)
+    return catalogue.tasks[spec.name](gap, **spec.arguments(gap))
 
 
 def default_inner() -> Inner:
