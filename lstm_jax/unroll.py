@@ -80,7 +80,7 @@ def unroll(
       mask: `[time]`; False leaves the carry as it is and makes the output zero.
       length: steps that count: the same as a mask that is True for the first `length` steps.
       key: for the noise of `project`, folded by absolute time; None means evaluation.
-      **options: `start`, `return_carries` and `method`, as for `unroll_batch`.
+      **options: `start`, `return_carries`, `method` and `segment`, as for `unroll_batch`.
 
     Returns:
       `Unrolled(outputs, carry, carries)`.
@@ -115,6 +115,7 @@ def unroll_batch(
     start: Int[Array, ""] | int = 0,
     return_carries: bool = False,
     method: Method = "deferred",
+    segment: int | None = None,
 ) -> Unrolled:
     """Runs a cell over a batch of sequences. What is an array of `unroll` has a leading batch axis.
 
@@ -132,17 +133,21 @@ def unroll_batch(
       method: `deferred`; `scan`, which can be differentiated more than once and in forward mode; or
         `loop`, a chain of copies (slow to compile; a reference). A cell that calls `dot` within a
         loop or a branch of its step is scanned plainly.
+      segment: steps between two carries that the backward pass keeps; what lies between is computed
+        again, a third more work. Memory is least near sqrt(time). None keeps everything.
 
     Returns:
       `Unrolled`, every leaf with a leading batch axis.
 
     Raises:
-      ValueError: both `mask` and `length` given, or an unknown method.
+      ValueError: both `mask` and `length` given, an unknown method, or a segment below 1.
     """
     if mask is not None and length is not None:
         raise ValueError("give mask or length, not both")
     if method not in METHODS:
         raise ValueError(f"method={method!r}: allowed are {', '.join(map(repr, METHODS))}")
+    if segment is not None and segment < 1:
+        raise ValueError(f"segment={segment}: must be at least 1")
     batch, steps = (inputs.index if isinstance(inputs, Rows) else inputs).shape[:2]
     if length is not None:
         mask = jnp.arange(steps)[None] < jnp.asarray(length)[:, None]
@@ -175,16 +180,19 @@ def unroll_batch(
     shared = weights, initial_carry
     first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), over_time)
     projected = jax.eval_shape(project, read, first)
-    if method == "deferred" and not products(cell.step, weights, initial_carry, projected).bound:
+    bound = products(cell.step, weights, initial_carry, projected).bound
+    if method == "deferred" and not bound:
         recurrence = Recurrence(project, step, partial(_kernels, cell, projected), project_all)
-        last, (outputs, carries) = scan_deferred(recurrence, read, shared, carry, over_time)
+        run = partial(scan_deferred, recurrence, read, shared)
     else:
 
         def one(carry, x):
             return step(shared, carry, project(read, x), x)
 
-        run = _loop if method == "loop" else lax.scan
-        last, (outputs, carries) = run(jax.vmap(one), carry, over_time)
+        run = partial(_loop if method == "loop" else lax.scan, jax.vmap(one))
+    if segment is not None:
+        run = partial(_in_segments, run, segment)
+    last, (outputs, carries) = run(carry, over_time)
     outputs, carries = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (outputs, carries))
     return Unrolled(outputs, last, carries)
 
@@ -256,6 +264,26 @@ def _loop(step: Callable, carry: PyTree, over_time: PyTree) -> tuple[PyTree, PyT
         carry, output = step(carry, jax.tree.map(lambda leaf, time=time: leaf[time], over_time))
         outputs.append(output)
     return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+
+def _in_segments(
+    run: Callable, segment: int, carry: PyTree, over_time: PyTree
+) -> tuple[PyTree, PyTree]:
+    """`run` over pieces of so many steps, of which the backward pass keeps the carries alone."""
+    run = jax.checkpoint(run, prevent_cse=False)
+    steps = jax.tree.leaves(over_time)[0].shape[0]
+    whole = steps // segment
+
+    def cut(leaf):
+        return leaf[: whole * segment].reshape(whole, segment, *leaf.shape[1:])
+
+    carry, pieces = lax.scan(run, carry, jax.tree.map(cut, over_time))
+    results = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), pieces)
+    if whole * segment < steps:
+        rest = jax.tree.map(lambda leaf: leaf[whole * segment :], over_time)
+        carry, last = run(carry, rest)
+        results = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), results, last)
+    return carry, results
 
 
 def _where(condition: Array, chosen: PyTree, other: PyTree) -> PyTree:

@@ -326,6 +326,31 @@ def test_rows_of_a_table_are_inputs(name, rows):
     )
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("segment", [1, 3, TIME, 2 * TIME])
+def test_segments_change_nothing(segment, method):
+    cell, params = CELLS["lstm"], PARAMS["lstm"]
+    inputs, reset = (
+        jnp.stack([INPUTS, INPUTS[::-1]]),
+        jnp.arange(TIME)[None] == jnp.array([[2], [4]]),
+    )
+
+    def total(params, inputs, segment):
+        unrolled = unroll_batch(
+            cell,
+            params,
+            inputs,
+            reset=reset,
+            return_carries=True,
+            method=method,
+            segment=segment,
+        )
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves(unrolled)), unrolled
+
+    derivative = jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True), static_argnums=2)
+    assert_close(derivative(params, inputs, segment), derivative(params, inputs, None))
+
+
 def test_a_second_derivative_needs_the_plain_scan():
     def total(params, method):
         return unroll(CELLS["lstm"], params, INPUTS, method=method).outputs.sum()
@@ -367,3 +392,5 @@ def test_bad_arguments():
         unroll(CELLS["lstm"], PARAMS["lstm"], INPUTS, mask=np.ones(TIME, bool), length=2)
     with pytest.raises(ValueError, match="allowed are 'deferred', 'scan', 'loop'"):
         unroll(CELLS["lstm"], PARAMS["lstm"], INPUTS, method="magic")
+    with pytest.raises(ValueError, match="segment=0"):
+        unroll(CELLS["lstm"], PARAMS["lstm"], INPUTS, segment=0)

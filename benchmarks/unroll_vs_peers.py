@@ -1,0 +1,195 @@
+"""A recurrent layer, forward and forward + backward, against other libraries.
+
+    pip install -e .[bench]
+    python -m benchmarks.unroll_vs_peers --cores=1
+
+Each library runs in a process of its own, bound to the same cores, and only one works at a time:
+every round times each of them once, in turn, so that a slow moment of the machine falls on all.
+Before that, all results are compared by value. The floor is the time that the three matrix products
+of a recurrent step (forward, and backward by carry and by kernel) would take at the rate that one
+2048 x 2048 product reaches on the same cores in the same round. Prints Markdown.
+"""
+
+import multiprocessing
+import os
+import statistics
+import time
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks.peers import GATES, PEERS, ours_before
+
+_CORES = flags.DEFINE_integer("cores", 1, "Cores that each library may use.")
+_CELLS = flags.DEFINE_list("cells", ["lstm", "gru", "rnn"], "Cells.")
+_SHAPES = flags.DEFINE_list(
+    "shapes",
+    ["100x32x2x32", "100x32x10x64", "100x64x2x128", "500x20x10x128", "100x128x10x256"],
+    "Shapes TxBxIxH: time, batch, input, hidden.",
+)
+_PEERS = flags.DEFINE_list("peers", list(PEERS), "Libraries.")
+_ROUNDS = flags.DEFINE_integer("rounds", 15, "Rounds; medians over them are printed.")
+_KEEP_MEMORY = flags.DEFINE_enum(
+    "keep_memory",
+    "ours",
+    ["ours", "all", "none"],
+    "Who gets the allocator setting of `lstm_jax.backend.keep_freed_memory`.",
+)
+
+
+def worker(pipe, name: str, cores: int, keep_memory: bool) -> None:
+    """Answers requests: ("build", cell, ...) with results, ("forward" | "backward", calls) with
+    seconds a call."""
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
+    if keep_memory:
+        from lstm_jax.backend import keep_freed_memory
+
+        keep_freed_memory()
+    if name == "PyTorch":
+        import torch
+
+        torch.set_num_threads(cores)
+    else:
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "float32")
+    work = None
+    while (request := pipe.recv()) is not None:
+        what, *arguments = request
+        if what == "build":
+            cell, weights, inputs, cotangents = arguments
+            work = PEERS[name](cell, weights, inputs, cotangents)
+            if work is None:
+                pipe.send(None)
+                continue
+            outputs = work.outputs(work.forward())
+            pipe.send((outputs, work.recurrent(work.backward())))
+        elif what == "product":
+            left = np.ones((2048, 2048), np.float32)
+            pipe.send(_product_seconds(left))
+        else:
+            (calls,) = arguments
+            call = getattr(work, what)
+            start = time.perf_counter()
+            for _ in range(calls):
+                call()
+            pipe.send((time.perf_counter() - start) / calls)
+
+
+def _product_seconds(left: np.ndarray) -> float:
+    import jax
+
+    product = jax.jit(lambda a: a @ a)
+    left = jax.block_until_ready(product(left))
+    start = time.perf_counter()
+    jax.block_until_ready(product(left))
+    return time.perf_counter() - start
+
+
+class Library:
+    """A library's process."""
+
+    def __init__(self, name: str):
+        keep = {"ours": name in ("lstm_jax", "plain lax.scan"), "all": True, "none": False}
+        context = multiprocessing.get_context("spawn")
+        self.name = name
+        self.pipe, other = context.Pipe()
+        arguments = (other, name, _CORES.value, keep[_KEEP_MEMORY.value])
+        context.Process(target=worker, args=arguments, daemon=True).start()
+
+    def ask(self, *request):
+        self.pipe.send(request)
+        return self.pipe.recv()
+
+
+def problem(cell: str, shape: tuple[int, int, int, int]):
+    """Weights, inputs and cotangents."""
+    steps, batch, inputs, hidden = shape
+    random = np.random.default_rng(0)
+
+    def normal(*shape, scale=1.0):
+        return (scale * random.normal(size=shape)).astype(np.float32)
+
+    width = GATES[cell] * hidden
+    weights = {
+        "x": normal(inputs, width, scale=inputs**-0.5),
+        "h": normal(hidden, width, scale=hidden**-0.5),
+        "b": normal(width, scale=0.1),
+    }
+    cotangents = normal(batch, steps, hidden, scale=(batch * steps) ** -0.5)
+    return weights, normal(batch, steps, inputs), cotangents
+
+
+def compared(cell: str, name: str, given, expected) -> None:
+    """Raises where a library computes something else."""
+    for what, value, other in zip(("outputs", "gradient"), given, expected, strict=True):
+        far = np.abs(value - other).max() / max(1e-3, np.abs(other).max())
+        if not far < 1e-3:
+            raise SystemExit(f"{name} {cell}: its {what} differ from ours by {far:.2g}")
+
+
+def row(libraries: list[Library], cell: str, shape: tuple[int, int, int, int]) -> None:
+    """Times all libraries at one shape and prints the rows of the table."""
+    given = problem(cell, shape)
+    expected = None
+    taking_part = []
+    for library in libraries:
+        results = library.ask("build", cell, *given)
+        if results is None:
+            continue
+        taking_part.append(library)
+        expected = results if expected is None else expected
+        against = expected
+        if cell == "gru" and library.name == "Haiku":
+            before = ours_before(cell, *given)
+            against = before.outputs(before.forward()), before.recurrent(before.backward())
+        compared(cell, library.name, results, against)
+    steps, batch, inputs, hidden = shape
+    one_product = 2 * steps * batch * (inputs + hidden) * GATES[cell] * hidden
+    seconds = {(library.name, what): [] for library in taking_part for what in WHAT}
+    calls = {}
+    for key in seconds:
+        library = next(library for library in taking_part if library.name == key[0])
+        calls[key] = max(1, int(0.03 / library.ask(key[1], 1)))
+    floors = []
+    for _ in range(_ROUNDS.value):
+        floors.append(one_product * libraries[0].ask("product") / (2 * 2048**3))
+        for library in taking_part:
+            for what in WHAT:
+                key = library.name, what
+                seconds[key].append(library.ask(what, calls[key]))
+    floor = statistics.median(floors)
+    ours = {what: np.array(seconds["lstm_jax", what]) for what in WHAT}
+    for library in taking_part:
+        cells = []
+        for what, passes in zip(WHAT, (1, 3), strict=True):
+            times = np.array(seconds[library.name, what])
+            low, middle, high = np.quantile(times / ours[what], (0.25, 0.5, 0.75))
+            cells.append(
+                f"{1e3 * np.median(times):.2f} | {passes * floor / np.median(times):.0%} "
+                f"| {middle:.2f} [{low:.2f}, {high:.2f}]"
+            )
+        print(f"| {cell} | {steps},{batch},{inputs},{hidden} | {library.name} | ", end="")
+        print(" | ".join(cells) + " |", flush=True)
+
+
+WHAT = ("forward", "backward")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    names = ["lstm_jax", *(name for name in _PEERS.value if name != "lstm_jax")]
+    libraries = [Library(name) for name in names]
+    print(f"Cores: {_CORES.value}. Allocator keeps memory: {_KEEP_MEMORY.value}.\n")
+    print("| cell | T,B,I,H | library | forward, ms | of floor | over ours ", end="")
+    print("| forward + backward, ms | of floor | over ours |")
+    print("| --- | --- | --- | ---: | ---: | --- | ---: | ---: | --- |")
+    for cell in _CELLS.value:
+        for text in _SHAPES.value:
+            row(libraries, cell, tuple(int(size) for size in text.split("x")))
+    for library in libraries:
+        library.pipe.send(None)
+
+
+if __name__ == "__main__":
+    app.run(main)
