@@ -2,7 +2,8 @@
 
 A peer is `build(cell, weights, inputs, cotangents) -> Work`. Weights are NumPy arrays, laid out as
 `x` `[input, gates * hidden]`, `h` `[hidden, gates * hidden]`, `b` `[gates * hidden]`, gates in the
-order i f g o (LSTM) or z r n (GRU, z = 1 takes the candidate). Inputs are `[batch, time, input]`.
+order i f g o (LSTM) or z r n (GRU, z = 1 takes the candidate). Inputs are `[time, batch, input]`,
+the order that every library takes and none has to transpose.
 The work is the outputs (forward), and the gradient by all weights of the sum of outputs times
 cotangents (backward, the forward pass included).
 """
@@ -21,7 +22,7 @@ class Work(NamedTuple):
     Attributes:
       forward: () -> outputs.
       backward: () -> gradient by the recurrent kernel `h`, as that library lays it out.
-      outputs: outputs -> `[batch, time, hidden]`.
+      outputs: outputs -> `[time, batch, hidden]`.
       recurrent: gradient -> `[hidden, gates * hidden]`, in our layout.
     """
 
@@ -85,7 +86,7 @@ def _ours(cell, weights, inputs, cotangents, method, **options) -> Work:
         return np.concatenate([gradient.gate_kernel, gradient.candidate_kernel], axis=1)
 
     def apply(params, inputs):
-        return unroll_batch(built, params, inputs, method=method).outputs
+        return unroll_batch(built, params, inputs, method=method, time_major=True).outputs
 
     return _of_jax(apply, params, inputs, cotangents, recurrent)
 
@@ -117,9 +118,7 @@ def torch(cell, weights, inputs, cotangents):
         layer.weight_hh_l0.copy_(library.tensor(order(weights["h"]).T.copy()))
         layer.bias_ih_l0.copy_(library.tensor(order(weights["b"]).copy()))
         layer.bias_hh_l0.zero_()
-    # Time first, its own order.
-    x = library.tensor(np.swapaxes(inputs, 0, 1).copy())
-    ct = library.tensor(np.swapaxes(cotangents, 0, 1).copy())
+    x, ct = library.tensor(inputs), library.tensor(cotangents)
 
     def forward():
         with library.no_grad():
@@ -134,7 +133,7 @@ def torch(cell, weights, inputs, cotangents):
     return Work(
         forward,
         backward,
-        outputs=lambda outputs: np.swapaxes(outputs.numpy(), 0, 1),
+        outputs=lambda outputs: outputs.numpy(),
         recurrent=lambda gradient: back(gradient.numpy().T),
     )
 
@@ -171,7 +170,7 @@ def flax_linen(cell, weights, inputs, cotangents):
             [sign * gradient[f"h{gate}"]["kernel"] for gate, sign in signs.items()], axis=1
         )
 
-    layer = linen.RNN(kind(hidden))
+    layer = linen.RNN(kind(hidden), time_major=True)
     return _of_jax(layer.apply, {"params": {"cell": params}}, inputs, cotangents, recurrent)
 
 
@@ -187,10 +186,10 @@ def flax_nnx(cell, weights, inputs, cotangents):
     built.dense_h.kernel.set_value(jnp.asarray(order(weights["h"])))
     biased = built.dense_i if built.dense_i.bias is not None else built.dense_h
     biased.bias.set_value(jnp.asarray(order(weights["b"])))
-    graph, params, rest = nnx.split(nnx.RNN(built), nnx.Param, ...)
+    graph, params, rest = nnx.split(nnx.RNN(built, time_major=True), nnx.Param, ...)
 
     def apply(params, inputs):
-        zeros = jnp.zeros((inputs.shape[0], hidden))
+        zeros = jnp.zeros((inputs.shape[1], hidden))
         start = (zeros, zeros) if cell == "lstm" else zeros
         return nnx.merge(graph, params, rest)(inputs, initial_carry=start)
 
@@ -226,8 +225,8 @@ def haiku(cell, weights, inputs, cotangents):
 
     def run(inputs):
         core = library.LSTM(hidden) if cell == "lstm" else library.GRU(hidden)
-        start = core.initial_state(inputs.shape[0])
-        return library.dynamic_unroll(core, inputs, start, time_major=False)[0]
+        start = core.initial_state(inputs.shape[1])
+        return library.dynamic_unroll(core, inputs, start, time_major=True)[0]
 
     def recurrent(gradient):
         if cell == "gru":
@@ -272,7 +271,7 @@ def equinox(cell, weights, inputs, cotangents):
 
     back = _gru_zrn if cell == "gru" else np.asarray
     return _of_jax(
-        jax.vmap(one, in_axes=(None, 0)),
+        jax.vmap(one, in_axes=(None, 1), out_axes=1),
         arrays,
         inputs,
         cotangents,

@@ -76,7 +76,11 @@ def one(point: dict) -> dict:
     mesh = jax.make_mesh((devices,), ("trial",), axis_types=(AxisType.Auto,))
     spec = PartitionSpec("trial")
     mapped = jax.shard_map(
-        lambda seeds: lax.map(trial, seeds), mesh=mesh, in_specs=spec, out_specs=spec
+        lambda seeds: lax.map(trial, seeds),
+        mesh=mesh,
+        in_specs=spec,
+        out_specs=spec,
+        check_vma=False,
     )
     run = jax.jit(mapped)
     seeds = jnp.arange(point["trials"])

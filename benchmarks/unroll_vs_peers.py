@@ -116,8 +116,8 @@ def problem(cell: str, shape: tuple[int, int, int, int]):
         "h": normal(hidden, width, scale=hidden**-0.5),
         "b": normal(width, scale=0.1),
     }
-    cotangents = normal(batch, steps, hidden, scale=(batch * steps) ** -0.5)
-    return weights, normal(batch, steps, inputs), cotangents
+    cotangents = normal(steps, batch, hidden, scale=(batch * steps) ** -0.5)
+    return weights, normal(steps, batch, inputs), cotangents
 
 
 def compared(cell: str, name: str, given, expected) -> None:

@@ -116,6 +116,7 @@ def unroll_batch(
     return_carries: bool = False,
     method: Method = "deferred",
     segment: int | None = None,
+    time_major: bool = False,
 ) -> Unrolled:
     """Runs a cell over a batch of sequences. What is an array of `unroll` has a leading batch axis.
 
@@ -135,9 +136,11 @@ def unroll_batch(
         loop or a branch of its step is scanned plainly.
       segment: steps between two carries that the backward pass keeps; what lies between is computed
         again, a third more work. Memory is least near sqrt(time). None keeps everything.
+      time_major: whether inputs, reset, mask, outputs and carries are `[time, batch, ...]`, as they
+        are scanned; it saves two transpositions.
 
     Returns:
-      `Unrolled`, every leaf with a leading batch axis.
+      `Unrolled`, every leaf with a leading batch axis (behind time where `time_major`).
 
     Raises:
       ValueError: both `mask` and `length` given, an unknown method, or a segment below 1.
@@ -148,9 +151,13 @@ def unroll_batch(
         raise ValueError(f"method={method!r}: allowed are {', '.join(map(repr, METHODS))}")
     if segment is not None and segment < 1:
         raise ValueError(f"segment={segment}: must be at least 1")
-    batch, steps = (inputs.index if isinstance(inputs, Rows) else inputs).shape[:2]
+    given = inputs.index if isinstance(inputs, Rows) else inputs
+    over_time = {"inputs": given, "reset": reset, "mask": mask}
+    if not time_major:
+        over_time = _axes_swapped(over_time)
+    steps, batch = over_time["inputs"].shape[:2]
     if length is not None:
-        mask = jnp.arange(steps)[None] < jnp.asarray(length)[:, None]
+        over_time["mask"] = jnp.arange(steps)[:, None] < jnp.asarray(length)[None]
     weights = cell.prepare(params)
     initial_carry = cell.initial_carry(weights)
     if carry is None:
@@ -160,13 +167,14 @@ def unroll_batch(
     keys = None
     if key is not None and uses_key(cell.project, weights, _an_input(inputs)):
         times = start + jnp.arange(steps)
-        keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(times))(key)
+        keys = jax.vmap(lambda time: jax.vmap(lambda one: jax.random.fold_in(one, time))(key))(
+            times
+        )
     if isinstance(inputs, Rows) and (keys is not None or len(inputs.table) > batch * steps):
-        inputs = inputs.picked()
+        over_time["inputs"] = inputs.table[over_time["inputs"]]
+        inputs = over_time["inputs"]
     project, project_all, read = _projections(cell, weights, inputs)
-    index = inputs.index if isinstance(inputs, Rows) else inputs
-    over_time = _AtStep(index, reset, mask, keys)
-    over_time = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), over_time)
+    over_time = _AtStep(**over_time, key=keys)
 
     def step(shared, carry, projected, x, dot=jnp.matmul):
         weights, initial_carry = shared
@@ -193,7 +201,8 @@ def unroll_batch(
     if segment is not None:
         run = partial(_in_segments, run, segment)
     last, (outputs, carries) = run(carry, over_time)
-    outputs, carries = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (outputs, carries))
+    if not time_major:
+        outputs, carries = _axes_swapped((outputs, carries))
     return Unrolled(outputs, last, carries)
 
 
@@ -264,6 +273,10 @@ def _loop(step: Callable, carry: PyTree, over_time: PyTree) -> tuple[PyTree, PyT
         carry, output = step(carry, jax.tree.map(lambda leaf, time=time: leaf[time], over_time))
         outputs.append(output)
     return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+
+def _axes_swapped(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
 def _in_segments(

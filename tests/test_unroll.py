@@ -52,6 +52,7 @@ def clock(input_size, hidden_size):
 CELLS = {"lstm": lstm(INPUT, HIDDEN), "clock": clock(INPUT, HIDDEN)}
 PARAMS = {name: quick_jit(cell.init)(jax.random.key(0)) for name, cell in CELLS.items()}
 INPUTS = jax.random.normal(jax.random.key(1), (TIME, INPUT))
+KEY = jax.random.key(5)
 # One program for all patterns of flags.
 SCANNED = {
     name: quick_jit(
@@ -349,6 +350,22 @@ def test_segments_change_nothing(segment, method):
 
     derivative = jax.jit(jax.value_and_grad(total, (0, 1), has_aux=True), static_argnums=2)
     assert_close(derivative(params, inputs, segment), derivative(params, inputs, None))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_time_may_come_first(name):
+    inputs = jnp.stack([INPUTS, INPUTS[::-1], INPUTS / 2])
+    reset, key = jnp.arange(TIME)[None] == jnp.array([[2], [4], [0]]), jax.random.split(KEY, 3)
+    options = {"key": key, "length": jnp.array([7, 5, 1]), "return_carries": True}
+    batch_first = unroll_batch(CELLS[name], PARAMS[name], inputs, reset=reset, **options)
+    inputs, reset = jnp.swapaxes(inputs, 0, 1), reset.T
+    time_first = unroll_batch(
+        CELLS[name], PARAMS[name], inputs, reset=reset, time_major=True, **options
+    )
+    outputs, carries = jax.tree.map(
+        lambda leaf: jnp.swapaxes(leaf, 0, 1), (time_first.outputs, time_first.carries)
+    )
+    assert_close(batch_first, Unrolled(outputs, time_first.carry, carries), atol=0)
 
 
 def test_a_second_derivative_needs_the_plain_scan():
