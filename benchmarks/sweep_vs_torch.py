@@ -211,22 +211,23 @@ def main(argv: list[str]) -> None:
     workdir = Path(_WORKDIR.value)
     shutil.rmtree(workdir, ignore_errors=True)
     workdir.mkdir(parents=True)
-    cold = our_seconds(workdir, "cold")
-    warm = our_seconds(workdir, "warm")
+    seconds = {}
+
+    def timed(name, function, *arguments):
+        seconds[name] = function(*arguments)
+        print(f"{name}: {seconds[name]:.0f} s", flush=True)
+
+    timed("lstm_jax, empty compile cache", our_seconds, workdir, "cold")
+    timed("lstm_jax, warm compile cache", our_seconds, workdir, "warm")
     works = work_of(workdir / "cold")
-    threaded = torch_seconds(works, 1, cores())
-    processes = torch_seconds(works, cores(), 1)
-    best = min(threaded, processes)
+    timed(f"PyTorch, {cores()} single-threaded processes", torch_seconds, works, cores(), 1)
+    timed(f"PyTorch, one process, {cores()} threads", torch_seconds, works, 1, cores())
+    best = min(value for name, value in seconds.items() if name.startswith("PyTorch"))
     updates = sum(work["updates"] for work in works)
     print(f"\n{len(works)} trials, {updates:,} updates, {cores()} cores\n")
     print("| whole sweep | seconds | PyTorch's best over it |\n| --- | ---: | ---: |")
-    for name, seconds in (
-        ("lstm_jax, empty compile cache", cold),
-        ("lstm_jax, warm compile cache", warm),
-        (f"PyTorch, one process, {cores()} threads", threaded),
-        (f"PyTorch, {cores()} single-threaded processes", processes),
-    ):
-        print(f"| {name} | {seconds:.0f} | {best / seconds:.2f} |")
+    for name, value in seconds.items():
+        print(f"| {name} | {value:.0f} | {best / value:.2f} |", flush=True)
     if _COHORTS.value:
         print(f"\nOne cohort of LSTMs at gap {_COHORT_GAP.value}, updates of a trial a second:\n")
         print("| seeds | lstm_jax | PyTorch's best | ratio |\n| ---: | ---: | ---: | ---: |")
