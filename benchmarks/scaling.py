@@ -114,7 +114,7 @@ def draw(rows: list[dict], path: Path) -> None:
     line(panels[0, 1], "steps", "steps", "peak_mib", "whole", **whole)
     line(panels[0, 1], "segments", "steps", "peak_mib", "segments of √T", **cut)
     panels[0, 1].axhline(2048, color="0.4", linewidth=1)
-    panels[0, 1].text(20, 2150, "2 GiB", color="0.3")
+    panels[0, 1].text(5_000, 2150, "2 GiB", color="0.3")
     line(panels[0, 2], "hidden", "hidden", "milliseconds", None, **whole)
     line(panels[1, 0], "batch", "batch", "milliseconds", None, **whole)
     styles = [whole, cut]
@@ -148,6 +148,15 @@ def draw(rows: list[dict], path: Path) -> None:
         if panel.get_legend_handles_labels()[1]:
             panel.legend()
     panels[1, 1].set(yscale="linear", ylim=0)
+    for panel, axis, key in ((panels[0, 2], "hidden", "hidden"), (panels[1, 0], "batch", "batch")):
+        panel.set_xticks([row[key] for row in of[axis]], [str(row[key]) for row in of[axis]])
+        panel.minorticks_off()
+    trials = sorted({row["trials"] for row in rows if row["axis"].endswith("devices")})
+    panels[1, 1].set_xticks(trials, [str(size) for size in trials])
+    panels[1, 1].minorticks_off()
+    sizes = [256, 512, 1024, 2048, 4096]
+    panels[0, 1].set_yticks(sizes, [f"{size:,}" for size in sizes])
+    panels[0, 1].minorticks_off()
     figure.savefig(path, dpi=120)
 
 
