@@ -9,6 +9,7 @@ cotangents (backward, the forward pass included).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +64,8 @@ def _of_jax(apply, params, inputs, cotangents, recurrent) -> Work:
     )
 
 
-def _ours(cell, weights, inputs, cotangents, method, **options) -> Work:
+def ours(cell, weights, inputs, cotangents, *, method="deferred", reset="after"):
+    """By default the GRU resets after the product, as most libraries' does."""
     from lstm_jax import cells
     from lstm_jax.cells.gru import GRUParams, GRUResetAfterParams
     from lstm_jax.cells.lstm import LSTMParams
@@ -71,9 +73,10 @@ def _ours(cell, weights, inputs, cotangents, method, **options) -> Work:
     from lstm_jax.unroll import unroll_batch
 
     hidden = len(weights["h"])
+    options = {"reset": reset} if cell == "gru" else {}
     built = cells.CELLS[cell](inputs.shape[-1], hidden, **options)
     x, h, b = weights["x"], weights["h"], weights["b"]
-    if options.get("reset") == "after":
+    if cell == "gru" and reset == "after":
         params = GRUResetAfterParams(x, h, b, np.zeros(hidden, np.float32))
     elif cell == "gru":
         params = GRUParams(x, h[:, : 2 * hidden], h[:, 2 * hidden :], b)
@@ -89,21 +92,6 @@ def _ours(cell, weights, inputs, cotangents, method, **options) -> Work:
         return unroll_batch(built, params, inputs, method=method, time_major=True).outputs
 
     return _of_jax(apply, params, inputs, cotangents, recurrent)
-
-
-def ours(cell, weights, inputs, cotangents):
-    options = {"reset": "after"} if cell == "gru" else {}
-    return _ours(cell, weights, inputs, cotangents, "deferred", **options)
-
-
-def ours_before(cell, weights, inputs, cotangents):
-    """GRU with the reset before the product, as Haiku's."""
-    return _ours(cell, weights, inputs, cotangents, "deferred", reset="before")
-
-
-def plain_scan(cell, weights, inputs, cotangents):
-    options = {"reset": "after"} if cell == "gru" else {}
-    return _ours(cell, weights, inputs, cotangents, "scan", **options)
 
 
 def torch(cell, weights, inputs, cotangents):
@@ -281,7 +269,7 @@ def equinox(cell, weights, inputs, cotangents):
 
 PEERS = {
     "lstm_jax": ours,
-    "plain lax.scan": plain_scan,
+    "plain lax.scan": partial(ours, method="scan"),
     "PyTorch": torch,
     "Flax linen": flax_linen,
     "Flax NNX": flax_nnx,

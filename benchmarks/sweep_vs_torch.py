@@ -38,8 +38,8 @@ MONITOR, REPORT, BATCH, RATE, CLIP = 512, 2048, 32, 3e-3, 1.0
 
 
 def torch_trial(work: dict) -> None:
-    """One trial of `recall` in PyTorch: `work` says cell, hidden, gap, seed, updates, evaluations,
-    reports."""
+    """One trial of `recall` in PyTorch: `work` says cell, hidden, gap, seed, updates,
+    evaluations."""
     import torch
     from torch import nn
 
@@ -100,19 +100,16 @@ def torch_process(works: list[dict], threads: int) -> None:
 
 def torch_seconds(works: list[dict], processes: int, threads: int) -> float:
     """Seconds that processes of so many threads take for all of the work, start included."""
-    # The longest first, dealt out in turn, so that no process idles at the end.
-    works = sorted(works, key=lambda work: -work["gap"] * work["updates"])
+
+    def cost(work):
+        return (work["gap"] + LEAD_IN + 1) * work["updates"]
+
+    # The longest first, each to whoever has least, so that no process idles at the end.
+    shares = [[] for _ in range(processes)]
+    for work in sorted(works, key=cost, reverse=True):
+        min(shares, key=lambda share: sum(map(cost, share))).append(work)
     context = multiprocessing.get_context("spawn")
     start = time.perf_counter()
-    if processes == 1:
-        shares = [works]
-    else:
-        load = [0.0] * processes
-        shares = [[] for _ in range(processes)]
-        for work in works:
-            lightest = load.index(min(load))
-            shares[lightest].append(work)
-            load[lightest] += (work["gap"] + LEAD_IN + 1) * work["updates"]
     running = [context.Process(target=torch_process, args=(share, threads)) for share in shares]
     for process in running:
         process.start()

@@ -49,6 +49,11 @@ def with_inexact(tree: PyTree, inexact: list) -> PyTree:
     )
 
 
+def without_axes(tree: PyTree, axes: int) -> PyTree:
+    """Shapes of leaves without their first axes."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype), tree)
+
+
 def count(tree: PyTree) -> int:
     """Number of scalars in the leaves of `tree` (arrays or shapes of arrays)."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

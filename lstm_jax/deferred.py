@@ -8,8 +8,8 @@ It works for any cell that forms its recurrent products with `dot`.
 1. A forward scan, which is not differentiated, writes down what the derivative of a step reads:
    results of products and transcendental functions; the cheap arithmetic between is done again.
 2. Projections and recurrent products stand there once more, over all steps, for their derivative
-   alone: nothing reads their values, so XLA leaves them out. As ordinary operations, they have
-   transposes that sum over a batch axis (of `vmap`) and time in one product.
+   alone: nothing reads their values, so XLA leaves them out. As ordinary operations on
+   `[time * batch, ...]`, they have transposes that sum over batch and time in one product.
 3. A `custom_vjp` ties the two: its value is what the forward scan gave, and its derivative a
    reversed scan over what that wrote down.
 """
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from lstm_jax.arrays import PyTree, inexact_leaves, with_inexact
+from lstm_jax.arrays import PyTree, inexact_leaves, with_inexact, without_axes
 from lstm_jax.derivatives import constant_once, tied
 from lstm_jax.programs import alone, inlined, name, reached
 
@@ -131,7 +131,7 @@ class _Ahead:
             residuals, self.derivative = jax.tree.flatten(derivative)
             return after, emitted, residuals, operands
 
-        carry, x = _without_axes(carry, 1), _without_axes(xs, 2)
+        carry, x = without_axes(carry, 1), without_axes(xs, 2)
         closed, shapes = jax.make_jaxpr(one, return_shape=True)(fixed, carry, x)
         self._program = inlined(closed)
         self._carry = jax.tree.structure(carry)
@@ -175,7 +175,7 @@ class _Ahead:
             emitted = self._emitted.unflatten(results[self._emitted_at])
             return after, (emitted, [results[i] for i in self._kept])
 
-        carry, (emitted, kept) = lax.scan(lambda *given: jax.vmap(one)(*given), carry, xs)
+        carry, (emitted, kept) = lax.scan(jax.vmap(one), carry, xs)
         return carry, _Record(xs, emitted, kept)
 
     def find(self, places: list[tuple[str, Any]], fixed: _Fixed, record: _Record) -> list:
@@ -206,8 +206,8 @@ class _Behind:
             derivative = ahead.derivative.unflatten(ahead.find(ahead.residuals, fixed, record))
             return _Variables(*derivative((after, emitted)))
 
-        record = _without_axes(record, 2)
-        after = _without_axes(inexact_leaves(last), 1)
+        record = without_axes(record, 2)
+        after = without_axes(inexact_leaves(last), 1)
         emitted = inexact_leaves(record.emitted)
         closed, self._shapes = jax.make_jaxpr(one, return_shape=True)(fixed, record, after, emitted)
         self._program = inlined(closed)
@@ -293,11 +293,6 @@ def _differentiated(recurrence: Recurrence, fixed: _Fixed, carry: PyTree, x: PyT
     )
     _, derivative, (after, emitted, operands) = jax.vjp(kept, *variables, has_aux=True)
     return after, emitted, derivative, operands
-
-
-def _without_axes(tree: PyTree, axes: int) -> PyTree:
-    """Shapes of leaves without their first axes."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype), tree)
 
 
 def _joined(tree: PyTree) -> PyTree:

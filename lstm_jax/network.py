@@ -68,10 +68,9 @@ class Network(nnx.Module):
             embedded = self.embedding is not None
             table = self.embedding.get_value() if embedded else jnp.eye(self.input_size)
             inputs = Rows(table, inputs)
+        fold_in = jax.vmap(jax.random.fold_in, in_axes=(0, None))
         for index, (layer, params) in enumerate(zip(self.layers, self.layer_params, strict=True)):
-            layer_key = None
-            if key is not None:
-                layer_key = jax.vmap(lambda one, index=index: jax.random.fold_in(one, index))(key)
+            layer_key = None if key is None else fold_in(key, index)
             inputs = layer.apply(params.get_value(), inputs, key=layer_key)
         read = jax.vmap(lambda outputs, times: outputs[times])(inputs, use_times)
         batch, uses, _ = read.shape

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lstm_jax.arrays import Flags, Inputs, Key, Outputs, PyTree
+from lstm_jax.arrays import Flags, Inputs, Key, Outputs, PyTree, without_axes
 from lstm_jax.cells.base import Cell
 from lstm_jax.cells.products import products, uses_key
 from lstm_jax.deferred import Recurrence, scan_deferred
@@ -92,7 +92,7 @@ def unroll(
         "carry": carry,
         "reset": reset,
         "mask": mask,
-        "length": None if length is None else jnp.asarray(length),
+        "length": length,
         "key": key,
     }
     arguments = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], arguments)
@@ -167,12 +167,10 @@ def unroll_batch(
     keys = None
     if key is not None and uses_key(cell.project, weights, _an_input(inputs)):
         times = start + jnp.arange(steps)
-        keys = jax.vmap(lambda time: jax.vmap(lambda one: jax.random.fold_in(one, time))(key))(
-            times
-        )
+        of_batch = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+        keys = jax.vmap(partial(of_batch, key))(times)
     if isinstance(inputs, Rows) and (keys is not None or len(inputs.table) > batch * steps):
-        over_time["inputs"] = inputs.table[over_time["inputs"]]
-        inputs = over_time["inputs"]
+        inputs = over_time["inputs"] = Rows(inputs.table, over_time["inputs"]).picked()
     project, project_all, read = _projections(cell, weights, inputs)
     over_time = _AtStep(**over_time, key=keys)
 
@@ -186,18 +184,16 @@ def unroll_batch(
         return after, (output, after if return_carries else None)
 
     shared = weights, initial_carry
-    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), over_time)
-    projected = jax.eval_shape(project, read, first)
-    bound = products(cell.step, weights, initial_carry, projected).bound
-    if method == "deferred" and not bound:
-        recurrence = Recurrence(project, step, partial(_kernels, cell, projected), project_all)
-        run = partial(scan_deferred, recurrence, read, shared)
-    else:
 
-        def one(carry, x):
-            return step(shared, carry, project(read, x), x)
+    def one(carry, x):
+        return step(shared, carry, project(read, x), x)
 
-        run = partial(_loop if method == "loop" else lax.scan, jax.vmap(one))
+    run = partial(_loop if method == "loop" else lax.scan, jax.vmap(one))
+    if method == "deferred":
+        projected = jax.eval_shape(project, read, without_axes(over_time, 2))
+        if not products(cell.step, weights, initial_carry, projected).bound:
+            recurrence = Recurrence(project, step, partial(_kernels, cell, projected), project_all)
+            run = partial(scan_deferred, recurrence, read, shared)
     if segment is not None:
         run = partial(_in_segments, run, segment)
     last, (outputs, carries) = run(carry, over_time)
