@@ -99,20 +99,19 @@ def gru(
         return inputs @ weights.input_kernel + weights.bias
 
     def step_before(weights, carry, projected, dot=jnp.matmul):
-        gates, candidate = jnp.split(projected, [2 * hidden_size])
-        gates = jax.nn.sigmoid(gates + dot(carry.hidden, weights.gate_kernel))
-        update, reset_gate = jnp.split(gates, 2)
+        update, reset_gate, candidate = jnp.split(projected, 3)
+        recurrent = jnp.split(dot(carry.hidden, weights.gate_kernel), 2)
+        update = jax.nn.sigmoid(update + recurrent[0])
+        reset_gate = jax.nn.sigmoid(reset_gate + recurrent[1])
         candidate = jnp.tanh(candidate + dot(reset_gate * carry.hidden, weights.candidate_kernel))
         return _interpolate(carry, update, candidate)
 
     def step_after(weights, carry, projected, dot=jnp.matmul):
-        recurrent = dot(carry.hidden, weights.recurrent_kernel)
-        gates, candidate = jnp.split(projected, [2 * hidden_size])
-        recurrent_gates, recurrent_candidate = jnp.split(recurrent, [2 * hidden_size])
-        update, reset_gate = jnp.split(jax.nn.sigmoid(gates + recurrent_gates), 2)
-        candidate = jnp.tanh(
-            candidate + reset_gate * (recurrent_candidate + weights.candidate_bias)
-        )
+        update, reset_gate, candidate = jnp.split(projected, 3)
+        recurrent = jnp.split(dot(carry.hidden, weights.recurrent_kernel), 3)
+        update = jax.nn.sigmoid(update + recurrent[0])
+        reset_gate = jax.nn.sigmoid(reset_gate + recurrent[1])
+        candidate = jnp.tanh(candidate + reset_gate * (recurrent[2] + weights.candidate_bias))
         return _interpolate(carry, update, candidate)
 
     step = step_before if reset == "before" else step_after
