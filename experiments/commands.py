@@ -1,7 +1,8 @@
 """What all commands share: flags that say what they allow, and errors of one line.
 
-Exit status: 0 done, 1 something went wrong on the way, 2 the command line cannot be used, 130
-stopped by Ctrl-C (everything saved).
+Exit status: 0 done, or stopped by SIGTERM with everything saved (a machine that is taken away); 1
+something went wrong on the way; 2 the command line cannot be used; 130 stopped by Ctrl-C, with
+everything saved.
 """
 
 import contextlib
@@ -133,9 +134,14 @@ def naming(flag: str) -> Iterator[None]:
 
 class Interrupt:
     """Ctrl-C or SIGTERM asks for a stop between chunks; a second one ends at once. Call it to ask
-    whether to stop; use as a context manager."""
+    whether to stop; use as a context manager.
+
+    Attributes:
+      status: exit status that the command should end with, if nothing else went wrong.
+    """
 
     def __init__(self):
+        self.status = 0
         self._asked = False
 
     def __call__(self) -> bool:
@@ -157,6 +163,7 @@ class Interrupt:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
+        self.status = INTERRUPTED if number == signal.SIGINT else 0
         print("stopping after this chunk; again to stop at once", file=sys.stderr, flush=True)
 
 

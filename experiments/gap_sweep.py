@@ -15,6 +15,7 @@ import os
 
 from experiments import commands
 from experiments.commands import TRUE_OR_FALSE, Flags, ListOf, Number, Words
+from experiments.work import Work
 from lstm_jax.errors import InputError
 
 WHOLE = Number(1, whole=True)
@@ -193,13 +194,10 @@ def fitted(plan, sweep_of, known):
     return plan
 
 
-def main() -> int:
-    """Checks everything, runs the sweep, draws what is there."""
-    from lstm_jax import backend, figures, planning, results
-    from lstm_jax.measure import measure_horizon
+def work() -> Work:
+    """Checks every flag, and says what is to be run; nothing is compiled or written."""
+    from lstm_jax import planning
 
-    with commands.naming("compile_cache"):
-        backend.set_up(_COMPILE_CACHE.value)
     plan = planning.Plan(tuple(sorted(chosen("gaps"))), chosen("seeds"), chosen("updates"))
     if plan.updates % _EVAL_EVERY.value:
         raise InputError(
@@ -211,27 +209,29 @@ def main() -> int:
     sweep_of(plan)  # whatever is wrong with it is said before anything runs
     if _MINUTES.value is not None:
         plan = fitted(plan, sweep_of, known)
+    return Work(sweep_of(plan), known, plan.updates, shared.described_match())
+
+
+def main() -> int:
+    """Checks everything, runs the sweep, draws what is there."""
+    from lstm_jax import backend, figures, planning, running, storage
+    from lstm_jax.progress import Bar
+
+    with commands.naming("compile_cache"):
+        backend.set_up(_COMPILE_CACHE.value)
+    asked = work()
     if _DRY_RUN.value:
-        print(planning.describe(sweep_of(plan), known, plan.updates))
+        print(planning.describe(asked.trials, asked.catalogue, asked.updates))
         return 0
     with commands.naming("results_dir"):
-        directory = results.writable_directory(_RESULTS_DIR.value)
-    count = len(sweep_of(plan))
-    print(f"{count} trials of at most {plan.updates} updates; rows go to {directory}", flush=True)
-    with commands.Interrupt() as stop:
-        outcome = measure_horizon(
-            cells,
-            task=task,
-            gaps=plan.gaps,
-            seeds=plan.seeds,
-            learning_rates=_LEARNING_RATES.value,
-            updates=plan.updates,
-            results_dir=directory,
-            settings=shared,
-            catalogue=known,
-            compile_cache=_COMPILE_CACHE.value,
-            stop=stop,
-        ).outcome
+        directory = storage.usable_directory(_RESULTS_DIR.value)
+    print(
+        f"{len(asked.trials)} trials of at most {asked.updates} updates; rows go to {directory}",
+        flush=True,
+    )
+    running.plan(asked.trials, directory, asked.catalogue)
+    with commands.Interrupt() as stop, Bar() as bar:
+        outcome = running.run(directory=directory, bar=bar, stop=stop, **asked._asdict())
     if outcome.trained + outcome.skipped:
         text, paths = figures.redraw(directory)
         print(f"\n{text}\n" + "\n".join(f"wrote {path}" for path in paths))
@@ -242,8 +242,7 @@ def main() -> int:
     )
     if outcome.left:
         print(f"{outcome.left} trials are not ended: run the same command to go on")
-        return commands.INTERRUPTED
-    return 0
+    return stop.status
 
 
 if __name__ == "__main__":

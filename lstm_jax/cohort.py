@@ -18,12 +18,15 @@ from lstm_jax import evaluation
 from lstm_jax.arrays import PyTree
 from lstm_jax.checkpoints import Checkpoints
 from lstm_jax.history import History, header
+from lstm_jax.hosts import Hosts
+from lstm_jax.locks import Held
 from lstm_jax.sweep import Cohort
 from lstm_jax.tasks.base import evaluation_set
 from lstm_jax.training import (
     Assembly,
     Inner,
     Program,
+    Progress,
     State,
     assemble,
     build_task,
@@ -122,10 +125,12 @@ def train_cohort(
     updates: int,
     catalogue: Catalogue,
     match: str,
+    held: Held,
     stop: Callable[[], bool],
     after_chunk: Callable[[list[History]], None],
+    hosts: Hosts,
 ) -> list[History]:
-    """Trains every unfinished trial of a cohort. Call it under the cohort's lock.
+    """Trains every unfinished trial of a cohort.
 
     Args:
       cohort: what is trained.
@@ -134,42 +139,73 @@ def train_cohort(
       updates: the budget of each trial.
       catalogue: what the trials' specs are read against.
       match: how hidden sizes were chosen, for the rows.
+      held: the cohort's lock.
       stop: asked between chunks; True ends the training with everything saved.
       after_chunk: told of the histories after each chunk.
+      hosts: that train it together.
 
     Returns:
-      The histories, ended but where `stop` came first.
+      The histories, ended but where `stop` came first; none where another host has them.
 
     Raises:
+      LostError: another process has taken over the cohort; nothing more was written.
       OSError: rows or checkpoints cannot be written.
     """
+    if not hosts.chief:
+        _follow(ready, hosts, stop)
+        return []
     histories = read_histories(cohort, directory, catalogue)  # another process may have written
     names = [history.trial_id for history in histories]
+
+    def write(history):
+        held.check()
+        history.write()
+
     with Checkpoints(directory, cohort.program_id) as checkpoints:
-        state = _resume(ready, histories, checkpoints, updates)
+        state = _resume(ready, histories, checkpoints, updates, hosts)
         for trial, history in zip(cohort.trials, histories, strict=True):
             if history.new:
                 history.begin(header(trial, history.trial_id, ready.assembly, catalogue, match))
         # A file torn in its last line has lost just its end.
-        _end(ready, histories, state, updates)
+        _end(ready, histories, state, updates, hosts)
         for history in histories:
             if history.ended_now or not history.ended(updates):
-                history.write()
-        while any(not history.ended(updates) for history in histories) and not stop():
-            state = _chunk(ready, histories, state, updates, cohort.trials[0].eval_every)
-            # np.array, not asarray: on CPU the latter is a view of a buffer that is donated next.
-            states = jax.tree.map(lambda leaf: np.array(leaf)[: len(names)], state)
+                write(history)
+        while _go_on(hosts, stop, any(not history.ended(updates) for history in histories)):
+            state = _chunk(ready, histories, state, updates, cohort.trials[0].eval_every, hosts)
+            for history in histories:
+                if history.evaluated_now:
+                    write(history)
+            held.check()
+            states = jax.tree.map(lambda leaf: leaf[: len(names)], ready.program.fetch(state))
             checkpoints.save(names, states)
             after_chunk(histories)
         checkpoints.wait()
     return histories
 
 
+def _follow(ready: Ready, hosts: Hosts, stop: Callable[[], bool]) -> None:
+    """`train_cohort` as a process does it that decides nothing."""
+    size = len(ready.seeds)
+    nobody, start = np.zeros(size, bool), np.zeros(size, np.int32)
+    state = ready.program.place(hosts.decided(ready.program.fetch(ready.state)))
+    _score_ending(ready, state, nobody, hosts)
+    while _go_on(hosts, stop, True):
+        state, *_ = _advance(ready, state, nobody, start, hosts)
+        _score_ending(ready, state, nobody, hosts)
+        ready.program.fetch(state)
+
+
+def _go_on(hosts: Hosts, stop: Callable[[], bool], work_left: bool) -> bool:
+    """Whether there is another chunk: the chief knows of work, and nobody was told to stop."""
+    return bool(hosts.decided(np.asarray(work_left))) and not hosts.any(stop())
+
+
 def _resume(
-    ready: Ready, histories: list[History], checkpoints: Checkpoints, updates: int
+    ready: Ready, histories: list[History], checkpoints: Checkpoints, updates: int, hosts: Hosts
 ) -> State:
     """The states to go on from: saved ones where the rows agree with them, else the beginning."""
-    state = jax.tree.map(np.array, ready.state)
+    state = ready.program.fetch(ready.state)
     one = jax.tree.map(lambda leaf: leaf[0], state)
     saved = checkpoints.restore(one, [history.trial_id for history in histories])
     for row, history in enumerate(histories):
@@ -180,25 +216,26 @@ def _resume(
                 leaf[row] = value
         if not history.ended(updates):
             history.rewind(int(own.update) if usable else 0)
-    return ready.program.place(state)
+    return ready.program.place(hosts.decided(state))
 
 
 def _chunk(
-    ready: Ready, histories: list[History], state: State, updates: int, eval_every: int
+    ready: Ready,
+    histories: list[History],
+    state: State,
+    updates: int,
+    eval_every: int,
+    hosts: Hosts,
 ) -> State:
     """Updates up to the next evaluation of each unfinished trial, and its rows."""
     start = time.perf_counter()
-    program, place = ready.program, ready.program.place
     running = np.zeros(len(ready.seeds), bool)
     until = np.zeros(len(ready.seeds), np.int32)
     for row, history in enumerate(histories):
+        history.evaluated_now = False
         if not history.ended(updates):
             running[row], until[row] = True, history.update + eval_every
-    state, progress = program.advance(
-        state, place(ready.seeds), place(ready.learning_rates), place(until), ready.data
-    )
-    monitor = evaluation.score(program, state.params, running, ready.monitor)
-    train_loss, gradient_norm = map(np.asarray, progress)
+    state, progress, monitor = _advance(ready, state, running, until, hosts)
     facts = {
         "cohort_seconds": round(time.perf_counter() - start, 4),
         "cohort_size": int(running.sum()),
@@ -207,24 +244,44 @@ def _chunk(
     for row in np.flatnonzero(running):
         histories[row].evaluated(
             int(until[row]),
-            train_loss=train_loss[row],
-            gradient_norm=gradient_norm[row],
+            train_loss=progress.train_loss[row],
+            gradient_norm=progress.gradient_norm[row],
             monitor_loss=monitor.loss[row],
             monitor_accuracy=monitor.accuracy[row],
             **facts,
         )
-    _end(ready, histories, state, updates)
-    for row in np.flatnonzero(running):
-        histories[row].write()
+    _end(ready, histories, state, updates, hosts)
     return state
 
 
-def _end(ready: Ready, histories: list[History], state: State, updates: int) -> None:
-    """Ends every trial that has reason to end and has not; the only look at the report set."""
+def _advance(
+    ready: Ready, state: State, running: np.ndarray, until: np.ndarray, hosts: Hosts
+) -> tuple[State, Progress, evaluation.Accuracy]:
+    """One call of the program for the trials that the chief names, and their monitor scores."""
+    program, place = ready.program, ready.program.place
+    running, until = hosts.decided((running, until))
+    state, progress = program.advance(
+        state, place(ready.seeds), place(ready.learning_rates), place(until), ready.data
+    )
+    monitor = evaluation.score(program, state.params, running, ready.monitor)
+    return state, program.fetch(progress), monitor
+
+
+def _end(ready: Ready, histories: list[History], state: State, updates: int, hosts: Hosts) -> None:
+    """Ends every trial that has reason to end and has not."""
     ending = np.zeros(len(ready.seeds), bool)
     for row, history in enumerate(histories):
         ending[row] = not history.ended(updates) and history.stopping(updates) is not None
-    if ending.any():
-        report = evaluation.score(ready.program, state.params, ending, ready.report)
-        for row in np.flatnonzero(ending):
-            histories[row].end(updates, report.accuracy[row], report.loss[row])
+    report = _score_ending(ready, state, ending, hosts)
+    for row in np.flatnonzero(ending):
+        histories[row].end(updates, report.accuracy[row], report.loss[row])
+
+
+def _score_ending(
+    ready: Ready, state: State, ending: np.ndarray, hosts: Hosts
+) -> evaluation.Accuracy | None:
+    """Scores of trials that the chief ends; the only look at the report set."""
+    ending = hosts.decided(ending)
+    if not ending.any():
+        return None
+    return evaluation.score(ready.program, state.params, ending, ready.report)

@@ -26,3 +26,8 @@ def first_line(error: BaseException) -> str:
     """Type and first line of an error."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def printable(text: str, most: int = 1000) -> str:
+    """Text from a stranger as it is safe to print: no control characters, and not without end."""
+    return "".join(char if char.isprintable() else "?" for char in text[:most])

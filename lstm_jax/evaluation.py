@@ -61,8 +61,8 @@ def score(program: Program, params: PyTree, active: np.ndarray, over: Blocks) ->
         for examples, valid in zip(over.examples, over.valid, strict=True)
     ]
     loss, correct, weight = (
-        np.sum([np.asarray(leaf, np.float64) for leaf in leaves], axis=0)
-        for leaves in zip(*scores, strict=True)
+        np.sum([leaf.astype(np.float64) for leaf in leaves], axis=0)
+        for leaves in zip(*program.fetch(scores), strict=True)
     )
     with np.errstate(invalid="ignore"):
         return Accuracy(loss / weight[:, 0], correct / weight[:, 1])

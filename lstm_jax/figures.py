@@ -3,11 +3,13 @@
 The same rows give the same bytes, with the same matplotlib.
 """
 
+import contextlib
 import io
 import os
 import re
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 import matplotlib.style
 import numpy as np
@@ -16,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lstm_jax import results, table
+from lstm_jax import results, storage, table
 from lstm_jax.errors import InputError
 from lstm_jax.horizon import FEWEST_SEEDS
 from lstm_jax.results import Record
@@ -30,6 +32,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 _LINES = ("-", "-.", ":")  # dashed is kept for cells that were told the gap
 _DODGE = 0.42  # over how much of the smallest spacing, or of the axis, points at one gap are spread
 _DODGE_OF_AXIS = 0.08
+_MOST_CURVES = 40  # in a figure
+_MOST_FIGURES = 20  # of a directory: one a task
 _STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -59,7 +63,7 @@ def accuracy_figure(curves: Sequence[Curve], note: str = "") -> Figure:
     gaps = sorted({point.gap for curve in curves for point in curve.points if point.seeds})
     if not gaps or len({curve.task for curve in curves}) > 1:
         raise InputError("a figure needs trials of one task that have ended")
-    with matplotlib.style.context(["default", _STYLE]):
+    with _style():
         figure = Figure(figsize=(8.5, 7.4 + 0.2 * len(curves)), layout="constrained")
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
         handles = []
@@ -101,10 +105,10 @@ def save(figure: Figure, stem: epath.PathLike) -> list[epath.Path]:
     paths = []
     for extension, options in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
         buffer = io.BytesIO()
-        with matplotlib.style.context(["default", _STYLE]):
+        with _style():
             figure.savefig(buffer, format=extension, facecolor="white", **options)
         paths.append(epath.Path(f"{os.fspath(stem)}.{extension}"))
-        paths[-1].write_bytes(buffer.getvalue())
+        storage.write(paths[-1], buffer.getvalue())
     return paths
 
 
@@ -133,8 +137,7 @@ def redraw(
     """
     directory = epath.Path(directory)
     planned: list[str] = []
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such directory; allowed is one that a sweep wrote")
+    results.require_directory(directory)
     if records is None:
         records = results.read_directory(directory)
         planned = results.read_manifest(directory)
@@ -147,14 +150,29 @@ def redraw(
     note = _missing(planned, records)
     ending = f"\n{note}\n" if note else ""
     path = directory / HORIZONS
-    results.write_text(path, table.markdown(curves) + ending)
+    storage.write(path, table.markdown(curves) + ending)
     paths = [path]
     tasks = table.by_task(curves)
-    for task, own in tasks.items():
-        if any(point.seeds for curve in own for point in curve.points):
+    for task, own in list(tasks.items())[:_MOST_FIGURES]:
+        if any(point.seeds for curve in own[:_MOST_CURVES] for point in curve.points):
             stem = STEM if len(tasks) == 1 else f"{STEM}_{re.sub('[^A-Za-z0-9]+', '_', task)}"
-            paths += save(accuracy_figure(own, note), directory / stem)
+            told = [note, _not_drawn(len(own) - _MOST_CURVES, "experiments")]
+            figure = accuracy_figure(own[:_MOST_CURVES], " ".join(filter(None, told)))
+            paths += save(figure, directory / stem)
+    if told := _not_drawn(len(tasks) - _MOST_FIGURES, "tasks"):
+        warnings.warn(f"{directory}: {told}", results.ResultsWarning, stacklevel=2)
     return table.text(curves) + ending, paths
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # letters that the font lacks
+        yield
+
+
+def _not_drawn(count: int, what: str) -> str:
+    return f"{count} more {what} are not drawn." if count > 0 else ""
 
 
 def _missing(planned: Sequence[str], records: Sequence[Record]) -> str:

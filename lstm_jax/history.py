@@ -6,7 +6,7 @@ import warnings
 
 from etils import epath
 
-from lstm_jax import results
+from lstm_jax import results, storage
 from lstm_jax.provenance import provenance
 from lstm_jax.results import Record, Row, finite
 from lstm_jax.tasks.base import stop_at
@@ -46,11 +46,13 @@ class History:
     """The rows of one trial. `read`, `begin` and `rewind` set where it stands; `evaluated` and
     `end` add to it; `write` puts it on disk, whole."""
 
-    def __init__(self, path: epath.Path, trial_id: str, record: Record | None):
-        """Rows as read, or none."""
+    def __init__(self, path: epath.Path, trial_id: str, record: Record | None, version: int | None):
+        """Rows as read, or none, and the version of the file."""
         self.trial_id = trial_id
         self.ended_now = False
+        self.evaluated_now = False
         self._path = path
+        self._version = version
         self._trial = record.trial if record else None
         self._evaluations = list(record.evaluations) if record else []
         self._ends = list(record.ends) if record else []
@@ -63,22 +65,18 @@ class History:
         is set aside under another name, with a `ResultsWarning`, and its trial begins anew."""
         path = results.trial_path(directory, trial_id)
         try:
-            record = results.read(path) if path.exists() else None
+            record, version = results.load(path)
             if record is not None:
                 for name, value in dataclasses.asdict(trial).items():
                     if record.trial[name] != value:
                         raise results.CorruptFileError(
                             f"{path}: {name} is {record.trial[name]!r:.40}, the trial's {value!r}"
                         )
-            return cls(path, trial_id, record)
         except results.CorruptFileError as error:
-            number = 0
-            while (aside := path.with_name(f"{path.name}.corrupt-{number}")).exists():
-                number += 1
-            path.rename(aside)
-            message = f"{error}; set aside as {aside.name}"
+            message = f"{error}; set aside as {storage.set_aside(path).name}"
             warnings.warn(message, results.ResultsWarning, stacklevel=2)
-            return cls(path, trial_id, None)
+            record, version = None, 0
+        return cls(path, trial_id, record, version)
 
     @property
     def new(self) -> bool:
@@ -128,6 +126,7 @@ class History:
         **cohort_facts,
     ) -> None:
         """Adds an `evaluation` row."""
+        self.evaluated_now = True
         self._evaluations.append(
             {
                 "kind": "evaluation",
@@ -181,8 +180,12 @@ class History:
         self.ended_now = True
 
     def write(self) -> None:
-        """Writes the file; raises OSError where it cannot be written. Does nothing while the rows
-        on disk reach farther than these."""
+        """Writes the file. Does nothing while the rows there reach farther than these.
+
+        Raises:
+          LostError: another process has written it.
+          OSError: it cannot be written.
+        """
         if self.update < self._update_on_disk and not self.ended_now:
             return
         passed = [row for row in self._passed_ends if row["update"] < self.update]
@@ -190,7 +193,7 @@ class History:
             [*self._evaluations, *passed, *self._ends],
             key=lambda row: (row["update"], row["kind"] == "end"),
         )
-        results.write_rows(self._path, [self._trial, *rows])
+        self._version = results.write_rows(self._path, [self._trial, *rows], self._version)
 
     def _where(self, update: int) -> Row:
         return {

@@ -93,6 +93,9 @@ def _read(settings: Settings, gap: int, seeds: Mapping[int, Mapping[float, Recor
     scores = {seed: [_score(record) for record in tried] for seed, tried in complete.items()}
     chosen, at_edge = [], 0
     for seed, tried in complete.items():
+        if len(rates) == 1:  # nothing to choose
+            chosen.append(tried[0])
+            continue
         others = [scores[other] for other in scores if other != seed] or [scores[seed]]
         means = [math.fsum(column) / len(others) for column in zip(*others, strict=True)]
         best = means.index(max(means))

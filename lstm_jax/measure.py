@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from etils import epath
 
-from lstm_jax import backend, figures, results, table
+from lstm_jax import backend, figures, results, storage, table
 from lstm_jax.cells import CELLS
 from lstm_jax.cells.check import check_structure
 from lstm_jax.errors import InputError
 from lstm_jax.progress import Bar
 from lstm_jax.results import Record, Row
-from lstm_jax.running import Outcome, run
+from lstm_jax.running import Outcome, plan, run
 from lstm_jax.spec import from_function
 from lstm_jax.summary import Curve, summarise
 from lstm_jax.sweep import Settings, make_sweep, trial_ids
@@ -128,8 +128,9 @@ def measure_horizon(
     with contextlib.ExitStack() as stack:
         if results_dir is None:
             results_dir = stack.enter_context(tempfile.TemporaryDirectory())
-        directory = results.writable_directory(results_dir)
+        directory = storage.usable_directory(results_dir)
         bar = stack.enter_context(Bar())
+        plan(trials, directory, catalogue)
         outcome = run(
             trials,
             directory,
@@ -139,6 +140,5 @@ def measure_horizon(
             bar=bar,
             stop=stop,
         )
-        paths = [results.trial_path(directory, name) for name in trial_ids(trials, catalogue)]
-        records = [results.read(path) for path in paths if path.exists()]
+        records = results.read_directory(directory, trial_ids(trials, catalogue))
     return Measurement(records, summarise(records), outcome)

@@ -1,7 +1,8 @@
 """Runs a sweep: cohort by cohort, over whatever was done before."""
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -9,10 +10,13 @@ import jax
 import numpy as np
 from etils import epath
 
-from lstm_jax import locks, results
+from lstm_jax import locks, results, storage
 from lstm_jax.cohort import Ready, compile_cohort, read_histories, train_cohort
 from lstm_jax.history import History
+from lstm_jax.hosts import Hosts
+from lstm_jax.locks import Held
 from lstm_jax.progress import Bar
+from lstm_jax.storage import LostError
 from lstm_jax.sweep import Cohort, cohorts, trial_ids
 from lstm_jax.training import Inner, assemble
 from lstm_jax.trial import Catalogue, Trial
@@ -38,6 +42,19 @@ class Outcome(NamedTuple):
     seconds: float
 
 
+def plan(trials: Sequence[Trial], directory: epath.PathLike, catalogue: Catalogue) -> None:
+    """Makes the directory, and adds the trials to its manifest.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    directory = epath.Path(directory)
+    if not storage.is_remote(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    with locks.wait(directory, "manifest"):  # read, added to, and written by each process
+        results.write_manifest(directory, trial_ids(trials, catalogue))
+
+
 def run(
     trials: Sequence[Trial],
     directory: epath.PathLike,
@@ -49,14 +66,15 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     devices: list[jax.Device] | None = None,
     inner: Inner | None = None,
+    hosts: Hosts | None = None,
 ) -> Outcome:
     """Runs every trial that has not ended within `updates`, and writes its rows.
 
     Cohorts that another process is running are left to it and looked at again at the end.
 
     Args:
-      trials: the sweep, in the order in which it is run.
-      directory: of the rows; made if missing.
+      trials: the sweep, in the order in which it is run; `plan` has put them into the manifest.
+      directory: of the rows.
       updates: the budget of each trial, a multiple of its `eval_every`.
       catalogue: what the trials' specs are read against.
       match: how hidden sizes were chosen, for the rows.
@@ -64,35 +82,39 @@ def run(
       stop: asked between chunks; True ends the run with everything saved.
       devices: all if None.
       inner: how trials run inside a device; by backend if None.
+      hosts: processes that run every cohort together, with the same arguments; None for this alone.
 
     Raises:
       OSError: rows or checkpoints cannot be written.
     """
     start = time.perf_counter()
-    directory = epath.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with locks.wait(directory, "manifest"):  # read, added to, and written by each process
-        results.write_manifest(directory, trial_ids(trials, catalogue))
-    runner = _Runner(directory, updates, catalogue, match, bar or Bar(show=False), stop)
-    options = {"devices": devices, "inner": inner}
+    hosts = Hosts() if hosts is None else hosts
+    runner = _Runner(
+        epath.Path(directory), updates, catalogue, match, bar or Bar(show=False), stop, hosts
+    )
     with ThreadPoolExecutor(1, thread_name_prefix="compile") as compiler:
-        runner.run(
-            cohorts(trials, catalogue),
-            lambda cohort: compiler.submit(compile_cohort, cohort, catalogue, **options),
-        )
+
+        def compiling(cohort: Cohort) -> Future[Ready]:
+            ready = compiler.submit(compile_cohort, cohort, catalogue, devices=devices, inner=inner)
+            if hosts.count > 1:  # programs must start in the same order everywhere
+                ready.result()
+            return ready
+
+        runner.run(cohorts(trials, catalogue), compiling)
     return Outcome(**runner.counts, seconds=time.perf_counter() - start)
 
 
 class _Runner:
     """What is fixed for one call of `run`, and what it has counted."""
 
-    def __init__(self, directory, updates, catalogue, match, bar, stop):
+    def __init__(self, directory, updates, catalogue, match, bar, stop, hosts):
         self.directory = directory
         self.updates = updates
         self.catalogue = catalogue
         self.match = match
         self.bar = bar
-        self.stop = stop
+        self.told_to_stop = stop
+        self.hosts = hosts
         self.counts = {"trained": 0, "failed": 0, "skipped": 0, "left": 0, "compile_seconds": 0.0}
         self.work_done = 0.0
         self.work_left: dict[str, float] = {}
@@ -104,7 +126,8 @@ class _Runner:
             self.counts["skipped"] += len(cohort.trials) - unfinished
             if unfinished:
                 todo.append(cohort)
-                self.work_left[cohort.program_id] = self.cost(cohort) * unfinished * self.updates
+                of_one = cost(cohort, self.catalogue)
+                self.work_left[cohort.program_id] = of_one * unfinished * self.updates
         elsewhere = []
         ready: Future[Ready] | None = None
         for cohort, following in zip(todo, [*todo, None][1:], strict=True):
@@ -112,74 +135,105 @@ class _Runner:
                 self.counts["left"] += self.unfinished(cohort)
                 continue
             ready = ready or compiling(cohort)
-            with locks.hold(self.directory, cohort.program_id) as held:
-                if held:
-                    self.show(f"compiling {_label(cohort)}")
+            done = False
+            with self.hold(cohort) as (held, ours):
+                if ours:
+                    self.show(f"compiling {label(cohort)}")
                     compiled = ready.result()
                     # The next program compiles while this one trains.
                     ready = compiling(following) if following else None
-                    self.train(cohort, compiled)
+                    done = self.train(cohort, compiled, held)
                 else:
-                    elsewhere.append(cohort)
                     ready = None
+            if not done:
+                elsewhere.append(cohort)
         for cohort in elsewhere:
-            self.bar.say(f"{_label(cohort)}: another process is running it; waiting for that")
+            self.bar.say(f"{label(cohort)}: another process is running it; waiting for that")
             self.wait_for(cohort, compiling)
 
     def wait_for(self, cohort: Cohort, compiling: Callable[[Cohort], Future[Ready]]) -> None:
         """Waits until no other process runs a cohort; does what is then left of it."""
         while not self.stop():
-            with locks.hold(self.directory, cohort.program_id) as held:
-                if held:
-                    if self.unfinished(cohort):
-                        self.train(cohort, compiling(cohort).result())
+            with self.hold(cohort) as (held, ours):
+                if ours and (
+                    not self.unfinished(cohort)
+                    or self.train(cohort, compiling(cohort).result(), held)
+                ):
                     return
             time.sleep(0.5)
         self.counts["left"] += self.unfinished(cohort)
 
-    def unfinished(self, cohort: Cohort) -> int:
-        histories = read_histories(cohort, self.directory, self.catalogue)
-        return sum(not history.ended(self.updates) for history in histories)
+    def stop(self) -> bool:
+        return self.hosts.any(self.told_to_stop())
 
-    def cost(self, cohort: Cohort) -> float:
-        """Of one update of one trial, in the bar's unit: parameters times steps."""
-        assembly = assemble(cohort.trials[0], self.catalogue)
-        return float(assembly.task.length * assembly.network.parameters)
+    @contextlib.contextmanager
+    def hold(self, cohort: Cohort) -> Iterator[tuple[Held | None, bool]]:
+        """The cohort's lock, None if this is not the process that holds it; whether one does."""
+        if not self.hosts.chief:
+            yield None, bool(self.hosts.decided(np.asarray(False)))
+            return
+        with locks.hold(self.directory, cohort.program_id) as held:
+            yield held, bool(self.hosts.decided(np.asarray(held is not None)))
+
+    def unfinished(self, cohort: Cohort) -> int:
+        count = 0
+        if self.hosts.chief:
+            histories = read_histories(cohort, self.directory, self.catalogue)
+            count = sum(not history.ended(self.updates) for history in histories)
+        return int(self.hosts.decided(np.asarray(count)))
 
     def show(self, doing: str) -> None:
         self.bar.work(self.work_done, self.work_done + sum(self.work_left.values()), doing)
 
-    def train(self, cohort: Cohort, ready: Ready) -> None:
+    def train(self, cohort: Cohort, ready: Ready, held: Held | None) -> bool:
+        """Trains a cohort; returns whether it stayed ours until it was done."""
         start = time.perf_counter()
-        cost = self.cost(cohort)
+        of_one = cost(cohort, self.catalogue)
 
         def after_chunk(histories: list[History]) -> None:
             # An ended trial's remaining updates are no longer work.
             left = [self.updates - h.update for h in histories if not h.ended(self.updates)]
             before = self.work_left[cohort.program_id]
-            self.work_left[cohort.program_id] = cost * sum(left)
+            self.work_left[cohort.program_id] = of_one * sum(left)
             self.work_done += before - self.work_left[cohort.program_id]
-            self.show(_label(cohort))
+            self.show(label(cohort))
 
-        histories = train_cohort(
-            cohort,
-            ready,
-            self.directory,
-            updates=self.updates,
-            catalogue=self.catalogue,
-            match=self.match,
-            stop=self.stop,
-            after_chunk=after_chunk,
-        )
-        fresh = [history.last_end for history in histories if history.ended_now]
+        try:
+            histories = train_cohort(
+                cohort,
+                ready,
+                self.directory,
+                updates=self.updates,
+                catalogue=self.catalogue,
+                match=self.match,
+                held=held,
+                stop=self.told_to_stop,
+                after_chunk=after_chunk,
+                hosts=self.hosts,
+            )
+        except LostError as error:
+            if self.hosts.count > 1:  # the others wait for a chunk that will not come
+                raise
+            self.bar.say(f"{label(cohort)}: {error}")
+            return False
         self.counts["compile_seconds"] += ready.seconds
-        self.counts["trained"] += len(fresh)
-        self.counts["failed"] += sum(end["status"] == "failed" for end in fresh)
-        self.counts["left"] += sum(not history.ended(self.updates) for history in histories)
-        self.bar.say(_summary(cohort, histories, time.perf_counter() - start))
+        if self.hosts.chief:
+            fresh = [history.last_end for history in histories if history.ended_now]
+            self.counts["trained"] += len(fresh)
+            self.counts["failed"] += sum(end["status"] == "failed" for end in fresh)
+            self.counts["left"] += sum(not history.ended(self.updates) for history in histories)
+            self.bar.say(_summary(cohort, histories, time.perf_counter() - start))
+        return True
 
 
-def _label(cohort: Cohort) -> str:
+def cost(cohort: Cohort, catalogue: Catalogue) -> float:
+    """Of one update of one trial, in the bar's unit: parameters times steps."""
+    assembly = assemble(cohort.trials[0], catalogue)
+    return float(assembly.task.length * assembly.network.parameters)
+
+
+def label(cohort: Cohort) -> str:
+    """A cohort in a few words."""
     return f"{cohort.trials[0].task} gap {cohort.trials[0].gap} {cohort.trials[0].cell}"
 
 
@@ -196,4 +250,4 @@ def _summary(cohort: Cohort, histories: list[History], seconds: float) -> str:
         parts.append(f"{failed} failed")
     if len(ends) < len(histories):
         parts.append(f"{len(histories) - len(ends)} not ended")
-    return f"{_label(cohort)}: {', '.join(parts)} ({seconds:.1f} s)"
+    return f"{label(cohort)}: {', '.join(parts)} ({seconds:.1f} s)"

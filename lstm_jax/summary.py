@@ -1,10 +1,13 @@
 """What rows say, gap by gap and as a horizon, for tables and figures alike. Needs no JAX."""
 
+import itertools
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from lstm_jax import learning_rates
+from lstm_jax.errors import printable
 from lstm_jax.horizon import (
     FEWEST_SEEDS,
     Horizon,
@@ -19,6 +22,9 @@ from lstm_jax.results import Record
 # What a label adds where specs alone do not tell two experiments apart.
 _SHORT = {"task_file_sha256": "file", "cell_file_sha256": "file", "hidden_size": "hidden"}
 _LONGEST = 120
+# No sweep has as many gaps, or as near to each other; fitting such takes very long, or fails.
+MOST_GAPS = 256
+_NEAREST_GAPS = 1e-6  # in log gap
 
 
 class Point(NamedTuple):
@@ -70,7 +76,7 @@ class Curve(NamedTuple):
         failed, on a smaller budget had stopped, and a larger one would have changed nothing.
       rates: every learning rate tried, rising.
       points: by gap, rising.
-      horizon: None if no trial ended.
+      horizon: None if no trial ended, or the gaps are more than `MOST_GAPS` or too near each other.
       ran: trials with a file, at all rates.
       failed: of these, failed.
       unfinished: of these, not ended.
@@ -123,10 +129,13 @@ def summarise(records: Iterable[Record], order: Sequence[str] | None = None) -> 
         by_settings[learning_rates.settings_of(record.trial)].append(record)
 
     settings = {key: dict(zip(SETTINGS, key, strict=True)) for key in readings}
-    tasks = _labels(list(settings.values()), "task", TASK_SETTINGS)
+    tasks: dict[str, list[learning_rates.Settings]] = {}
+    for key, task in zip(
+        settings, _labels(list(settings.values()), "task", TASK_SETTINGS), strict=True
+    ):
+        tasks.setdefault(task, []).append(key)
     curves = []
-    for task in dict.fromkeys(tasks):
-        keys = [key for key, label in zip(settings, tasks, strict=True) if label == task]
+    for task, keys in tasks.items():
         cells = _labels([settings[key] for key in keys], "cell", SETTINGS[len(TASK_SETTINGS) :])
         ranks = {cell: rank for rank, cell in enumerate(order or ())}
         named = sorted(
@@ -142,32 +151,57 @@ def summarise(records: Iterable[Record], order: Sequence[str] | None = None) -> 
 
 def _labels(settings: Sequence[dict], name: str, telling: Sequence[str]) -> list[str]:
     """Each one's spec, with those settings in which experiments of that spec differ."""
-    labels = []
+    by_spec: dict[str, list[dict]] = {}
     for own in settings:
-        alike = [other for other in settings if other[name] == own[name]]
-        parts = [own[name]]
-        for setting in telling:
-            if len({other[setting] for other in alike}) > 1:
-                parts.append(_telling(setting, own[setting], [other[setting] for other in alike]))
-        labels.append(_shown(", ".join(parts)))
-    return labels
+        by_spec.setdefault(own[name], []).append(own)
+    differing = {}
+    for spec, alike in by_spec.items():
+        values = {setting: {own[setting] for own in alike} for setting in telling}
+        differing[spec] = {
+            setting: _differing_options(found) if setting.endswith("options") else set()
+            for setting, found in values.items()
+            if len(found) > 1
+        }
+    return [
+        _shown(
+            ", ".join(
+                [
+                    own[name],
+                    *(
+                        _telling(setting, own[setting], options)
+                        for setting, options in differing[own[name]].items()
+                    ),
+                ]
+            )
+        )
+        for own in settings
+    ]
+
+
+def _differing_options(texts: Iterable[str]) -> set[str]:
+    """Names of the options that are not the same in all of several JSON objects."""
+    found: dict[str, list[str]] = {}
+    count = 0
+    for text in texts:
+        count += 1
+        for name, value in json.loads(text or "{}").items():
+            found.setdefault(name, []).append(json.dumps(value, sort_keys=True))
+    return {name for name, values in found.items() if len(values) < count or len(set(values)) > 1}
 
 
 def _shown(value: str | int) -> str | int:
-    """Text of a row as it is safe to print: no control characters, and not without end."""
-    if not isinstance(value, str):
-        return value
-    return "".join(char if char.isprintable() else "?" for char in value[:_LONGEST])
+    """Text of a row as it is safe to print."""
+    return printable(value, _LONGEST) if isinstance(value, str) else value
 
 
-def _telling(setting: str, value: str | int, among: Sequence[str | int]) -> str:
+def _telling(setting: str, value: str | int, options: set[str]) -> str:
     """A setting as a label gives it: the start of a hash, of options those that differ."""
     if setting.endswith("sha256"):
         value = value[:8] or "built-in"
     elif setting.endswith("options"):
-        own, *others = (json.loads(text or "{}") for text in (value, *among))
-        differ = [name for name in own if any(other.get(name) != own[name] for other in others)]
-        return ", ".join(f"{name}={own[name]}" for name in differ) or "other options"
+        own = json.loads(value or "{}")
+        told = ", ".join(f"{name}={own[name]}" for name in own if name in options)
+        return told or "other options"
     return f"{_SHORT.get(setting, setting)}={value}"
 
 
@@ -191,19 +225,24 @@ def _curve(
         _updates(records),
         tuple(sorted({rate for reading in readings for rate in reading.rates})),
         points,
-        fit_horizon(
-            [point.gap for point in ended],
-            [point.solved for point in ended],
-            [len(point.seeds) for point in ended],
-        )
-        if ended
-        else None,
+        _horizon(ended),
         len(records),
         sum(record.end is not None and record.end["status"] == "failed" for record in records),
         sum(record.end is None for record in records),
         tuple(reading.gap for reading in readings if reading.at_edge),
         tuple(reading.gap for reading in readings if reading.own_choice),
     )
+
+
+def _horizon(ended: Sequence[Point]) -> Horizon | None:
+    gaps = [point.gap for point in ended]
+    near = any(
+        math.log(after / before) < _NEAREST_GAPS for before, after in itertools.pairwise(gaps)
+    )
+    if not gaps or len(gaps) > MOST_GAPS or near:
+        return None
+    solved = [point.solved for point in ended]
+    return fit_horizon(gaps, solved, [len(point.seeds) for point in ended])
 
 
 def _point(reading: Reading, trial: dict) -> Point:

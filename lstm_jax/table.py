@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from lstm_jax.horizon import FEWEST_SEEDS, Horizon
-from lstm_jax.summary import Curve
+from lstm_jax.summary import MOST_GAPS, Curve, Point
 
 WIDTH = 110  # characters; a table that needs more is broken into several
+MOST_CURVES = 500  # experiments in a table
 
 
 class _Column(NamedTuple):
@@ -94,6 +95,8 @@ def _section(
     curves: Sequence[Curve], draw: Callable[[Sequence[_Column]], list[str]], title: str, item: str
 ) -> str:
     """Everything about one task."""
+    passed_over = len(curves) - MOST_CURVES
+    curves = curves[:MOST_CURVES]
     swept = curves[0].swept_by
     notes: dict[str, int] = {}
     horizons = [_noted(horizon_text(curve.horizon), _notes(curve), notes) for curve in curves]
@@ -104,7 +107,8 @@ def _section(
         _Column("parameters", [_range(*curve.parameters) for curve in curves]),
     ]
     gaps = sorted({point.gap for curve in curves for point in curve.points})
-    solved = [_Column(str(gap), [_solved(curve, gap) for curve in curves]) for gap in gaps]
+    shares = [{point.gap: _solved(point) for point in curve.points} for curve in curves]
+    solved = [_Column(str(gap), [own.get(gap, "") for own in shares]) for gap in gaps[:MOST_GAPS]]
     answers = [_Column("horizon", horizons, left=True), _Column("reliable", reliable)]
     blocks = [[cells, *sizes, *solved, *answers]]
     if draw is _aligned and len(draw(blocks[0])[0]) > WIDTH:
@@ -117,6 +121,10 @@ def _section(
     for block in blocks:
         lines += ["", *draw(block)]
     below = _about(curves) + [f"({number}) {note}" for note, number in notes.items()]
+    if passed_over > 0:
+        below.append(f"{passed_over} more experiments are not listed.")
+    if len(gaps) > MOST_GAPS:
+        below.append(f"{len(gaps) - MOST_GAPS} larger {swept}s are not listed.")
     return "\n".join([*lines, "", *map(item.format, below)]) + "\n"
 
 
@@ -161,11 +169,8 @@ def _noted(cell: str, own: Sequence[str], notes: dict[str, int]) -> str:
     return f"{cell} ({', '.join(numbers)})" if numbers else cell
 
 
-def _solved(curve: Curve, gap: int) -> str:
-    for point in curve.points:
-        if point.gap == gap:
-            return f"{point.solved}/{len(point.seeds)}" if point.seeds else "-"
-    return ""
+def _solved(point: Point) -> str:
+    return f"{point.solved}/{len(point.seeds)}" if point.seeds else "-"
 
 
 def _aligned(columns: Sequence[_Column]) -> list[str]:

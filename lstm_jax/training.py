@@ -74,12 +74,15 @@ class Program(NamedTuple):
       evaluate: params, active, examples `[EVALUATION_BLOCK, ...]`, weights -> Score. Trials that
         are not active are skipped and score zero.
       place: puts a host array with a trial axis on the devices.
+      fetch: gives arrays with a trial axis as host arrays; with devices of several processes, the
+        whole of them to each.
     """
 
     init: Callable[[Array], State]
     advance: Callable[..., tuple[State, Progress]]
     evaluate: Callable[..., Score]
     place: Callable[[PyTree], PyTree]
+    fetch: Callable[[PyTree], PyTree]
 
 
 def assemble(trial: Trial, catalogue: Catalogue) -> Assembly:
@@ -172,7 +175,19 @@ def make_program(
         advance=sharded(partial(_advance, assembly, batch_size), shared=1, donate_argnums=0),
         evaluate=sharded(partial(_evaluate, assembly), shared=2),
         place=lambda tree: jax.device_put(tree, NamedSharding(mesh, P("trial"))),
+        fetch=_fetch_from_all if mesh.is_multi_process else _fetch,
     )
+
+
+def _fetch(tree: PyTree) -> PyTree:
+    # np.array, not asarray: on CPU the latter is a view of a buffer that may be donated next.
+    return jax.tree.map(np.array, tree)
+
+
+def _fetch_from_all(tree: PyTree) -> PyTree:
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(np.array, multihost_utils.process_allgather(tree, tiled=True))
 
 
 def _init(assembly: Assembly, seed: Array) -> State:

@@ -36,7 +36,7 @@ def mine(input_size: int, hidden_size: int, *, gain: float = 1.0):
         ({"learning_rates": (float("nan"),)}, "learning_rates=nan"),
         ({"updates": "a"}, "updates=a"),
         ({"updates": 25}, "updates=25: must be a multiple of 10"),
-        ({"results_dir": "gs://bucket"}, "local directory"),
+        ({"results_dir": "s3://bucket"}, "local directory"),
         ({"catalogue": Catalogue(CELLS, TASKS)}, "not both"),
     ],
 )

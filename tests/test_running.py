@@ -17,7 +17,7 @@ from lstm_jax import results
 from lstm_jax.cells import CELLS
 from lstm_jax.locks import hold
 from lstm_jax.results import ResultsWarning
-from lstm_jax.running import run
+from lstm_jax.running import plan, run
 from lstm_jax.sweep import Settings, cohorts, make_sweep
 from lstm_jax.tasks import TASKS
 from lstm_jax.trial import Catalogue
@@ -43,8 +43,10 @@ def sweep(seeds=3, gaps=(2, 3), cells=("rnn", "gru"), rates=(1e-2,)):
 
 def go(directory, trials=None, updates=30, **options):
     options.setdefault("devices", jax.devices()[:2])
+    trials = sweep() if trials is None else trials
+    plan(trials, directory, CATALOGUE)
     return run(
-        sweep() if trials is None else trials,
+        trials,
         directory,
         updates=updates,
         catalogue=CATALOGUE,

@@ -1,0 +1,178 @@
+"""One line of a results file: its fields, and how it is read from a stranger. Needs no JAX."""
+
+import functools
+import json
+import math
+import re
+from typing import Any
+
+# Both bound how much memory a line takes for its length.
+_MAX_LINE_BYTES = 2**16
+_MAX_CONTAINERS = 100
+_MAX_NUMBER = 1e16
+_MAX_GAP = 1e9
+
+Row = dict[str, Any]
+
+_NUMBER = (int, float)
+_OPTIONAL_NUMBER = (int, float, type(None))
+_OPTIONAL_WHOLE = (int, type(None))
+_OPTIONAL_STRING = (str, type(None))
+
+# The fields of each kind of line and the types that they may have. Others may stand beside them:
+# a reader of version 1 leaves them alone.
+FIELDS: dict[str, dict[str, Any]] = {
+    "trial": {
+        "schema": int,
+        "trial_id": str,
+        "task": str,
+        "gap": int,
+        "cell": str,
+        "layers": int,
+        "hidden_size": int,
+        "embedding_size": int,
+        "optimizer": str,
+        "learning_rate": _NUMBER,
+        "clip": str,
+        "batch_size": int,
+        "eval_every": int,
+        "seed": int,
+        "matmul_precision": str,
+        "cell_file_sha256": str,
+        "task_file_sha256": str,
+        "cell_options": dict,
+        "task_options": dict,
+        "told_gap": bool,
+        "match": str,
+        "swept_by": str,
+        "minimal_lag": _OPTIONAL_WHOLE,
+        "length": int,
+        "chance": _NUMBER,
+        "blind_loss": _NUMBER,
+        "solved_at": _NUMBER,
+        "stop_at": _NUMBER,
+        "parameters": int,
+        "carry_size": int,
+        "flops_per_step": _OPTIONAL_NUMBER,
+        "provenance": dict,
+    },
+    "evaluation": {
+        "trial_id": str,
+        "update": int,
+        "sequences": int,
+        "evaluated_gap": int,
+        "train_loss": _OPTIONAL_NUMBER,
+        "monitor_loss": _OPTIONAL_NUMBER,
+        "monitor_accuracy": _OPTIONAL_NUMBER,
+        "gradient_norm": _OPTIONAL_NUMBER,
+        "cohort_seconds": _NUMBER,
+        "cohort_size": int,
+        "compile_seconds": _NUMBER,
+    },
+    "end": {
+        "trial_id": str,
+        "update": int,
+        "sequences": int,
+        "budget": int,
+        "evaluated_gap": int,
+        "status": str,
+        "stopped_by": str,
+        "reason": _OPTIONAL_STRING,
+        "accuracy": _OPTIONAL_NUMBER,
+        "loss": _OPTIONAL_NUMBER,
+        "first_solved_update": _OPTIONAL_WHOLE,
+    },
+}
+_SHARES = ("accuracy", "monitor_accuracy", "chance", "solved_at", "stop_at")
+# What counts begin at, where that is not 0; and what may be below 0.
+_AT_LEAST_ONE = (
+    "gap",
+    "layers",
+    "hidden_size",
+    "batch_size",
+    "eval_every",
+    "length",
+    "update",
+    "sequences",
+    "budget",
+    "evaluated_gap",
+    "cohort_size",
+)
+_ANY_SIGN = ("blind_loss", "train_loss", "monitor_loss", "loss")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+STATUSES = ("solved", "unsolved", "failed")
+STOPPED_BY = ("monitor", "budget", "non-finite")
+
+
+def parse(line: bytes) -> Row:
+    """One line as a row of a known kind with fields of the right types.
+
+    Raises:
+      ValueError: it is not that.
+    """
+    if len(line) > _MAX_LINE_BYTES:
+        raise ValueError(f"longer than {_MAX_LINE_BYTES} bytes")
+    if line.count(b"[") + line.count(b"{") > _MAX_CONTAINERS:
+        raise ValueError("nested too deeply")
+    try:
+        row = _DECODER.decode(line.decode())
+        if _SURROGATE.search(line):
+            json.dumps(row, ensure_ascii=False).encode()  # half of a pair cannot be written
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeError:
+        raise ValueError("not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"torn or not JSON ({error.msg})") from None
+    kind = row.get("kind") if isinstance(row, dict) else None
+    if not isinstance(kind, str) or kind not in FIELDS:
+        raise ValueError("not a row of a known kind")
+    for name, types in FIELDS[kind].items():
+        if name not in row:
+            raise ValueError(f"{name} is missing")
+        value = row[name]
+        if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
+            raise ValueError(f"{name} has the wrong type")
+        if isinstance(value, int | float) and not _least(name) <= value <= _most(name):
+            raise ValueError(f"{name} is out of range")
+    if kind == "end":
+        if row["status"] not in STATUSES:
+            raise ValueError(f"status {row['status']!r:.40}")
+        if row["stopped_by"] not in STOPPED_BY:
+            raise ValueError(f"stopped_by {row['stopped_by']!r:.40}")
+    return row
+
+
+@functools.cache
+def _least(name: str) -> float:
+    return -_MAX_NUMBER if name in _ANY_SIGN else int(name in _AT_LEAST_ONE)
+
+
+@functools.cache
+def _most(name: str) -> float:
+    if name in _SHARES:
+        return 1
+    return _MAX_GAP if name == "gap" else _MAX_NUMBER
+
+
+def _no_constant(name: str):
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number out of range")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):  # two readers might take different ones
+        raise ValueError("a name given twice")
+    return row
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=_finite, parse_constant=_no_constant, object_pairs_hook=_unique
+)
