@@ -3,12 +3,16 @@
 import datetime
 import functools
 import importlib.metadata
+import os
 import pathlib
 import platform
+import re
 import subprocess
 
 import jax
 
+# Of code sent to a machine without its history: COMMIT, or COMMIT-dirty.
+VARIABLE = "LSTM_JAX_COMMIT"
 _PACKAGES = ("lstm_jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -22,7 +26,7 @@ def provenance() -> dict:
 
 @functools.cache
 def _fixed() -> dict:
-    commit, dirty = _commit()
+    commit, dirty = _commit() or _told()
     device = jax.devices()[0]
     return {
         "commit": commit,
@@ -41,7 +45,19 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> tuple[str | None, bool | None]:
+def environment() -> dict[str, str]:
+    """What to put into the environment of a machine that is sent this code without its history."""
+    commit, dirty = _commit() or _told()
+    return {VARIABLE: f"{commit}-dirty" if dirty else commit} if commit else {}
+
+
+def _told() -> tuple[str | None, bool | None]:
+    """What the environment says of where this code is from; None where it says nothing."""
+    found = re.fullmatch(r"([0-9a-f]{40,64})(-dirty)?", os.environ.get(VARIABLE, ""))
+    return (found[1], bool(found[2])) if found else (None, None)
+
+
+def _commit() -> tuple[str, bool] | None:
     """Commit of the checkout that this file is in and whether it was changed; None outside one."""
     here = pathlib.Path(__file__).parent
 
@@ -53,4 +69,4 @@ def _commit() -> tuple[str | None, bool | None]:
         git("ls-files", "--error-unmatch", pathlib.Path(__file__).name)  # ours, not one around us
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "."))
     except (OSError, subprocess.CalledProcessError):
-        return None, None
+        return None
