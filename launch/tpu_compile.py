@@ -1,0 +1,155 @@
+"""Compiles every registered cell's training step for TPUs, without one.
+
+    make tpu-compile
+
+Each cell's cohort is compiled ahead of time by the real TPU compiler for slices of four chips. It
+must be sharded over the trial axis alone, every chip with trials of its own, and its program must
+hold no collective: chips never wait for each other. Says nothing of speed or numbers.
+
+Needs the package libtpu of the same release as JAX (extra `tpu`). Exit status 1 names the first
+cell that does not pass.
+"""
+
+import os
+import re
+import sys
+import time
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no machine to ask about its TPUs
+os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+
+TOPOLOGIES = ("v5e:2x2", "v6e:2x2")
+GAP, TRIALS = 20, 8
+_COLLECTIVES = re.compile(
+    r"\b(all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all|ragged-all-to-all"
+    r"|collective-broadcast|send|recv)(-start|-done)?\("
+)
+
+
+class NotFitError(Exception):
+    """A cell's program is not what it should be; the message says how."""
+
+
+def collectives(program: str) -> list[str]:
+    """Kinds of operations between chips in the text of a compiled program."""
+    return sorted({found[0] for found in _COLLECTIVES.findall(program)})
+
+
+def compile_cell(cell: str, devices: list):
+    """Compiles the step of a cohort of one cell for given devices.
+
+    Args:
+      cell: its name in the registry.
+      devices: of a topology; nothing runs on them.
+
+    Returns:
+      What `jax` calls compiled.
+    """
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from jax.sharding import AxisType, Mesh, NamedSharding
+    from jax.sharding import PartitionSpec as P
+
+    from lstm_jax.cells import CELLS
+    from lstm_jax.sweep import Settings, make_sweep
+    from lstm_jax.tasks import TASKS
+    from lstm_jax.training import assemble, make_program
+    from lstm_jax.trial import Catalogue
+
+    catalogue = Catalogue(CELLS, TASKS)
+    trial, *_ = make_sweep(
+        catalogue,
+        task="recall",
+        cells=[cell],
+        gaps=[GAP],
+        seeds=range(TRIALS),
+        learning_rates=[1e-3],
+        settings=Settings(),
+    )
+    program = make_program(
+        assemble(trial, catalogue),
+        TRIALS,
+        batch_size=trial.batch_size,
+        matmul_precision=trial.matmul_precision,
+        devices=devices,
+        inner="vmap",
+    )
+    mesh = Mesh(np.asarray(devices), ("trial",), axis_types=(AxisType.Auto,))
+
+    def placed(tree):
+        sharding = NamedSharding(mesh, P("trial"))
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+        )
+
+    seeds = jax.ShapeDtypeStruct((TRIALS,), jnp.int32)
+    rates = jax.ShapeDtypeStruct((TRIALS,), jnp.float32)
+    state = jax.eval_shape(program.init, seeds)
+    traced = program.advance.trace(placed(state), placed(seeds), placed(rates), placed(seeds), ())
+    return traced.lower(lowering_platforms=(devices[0].platform,)).compile()
+
+
+def require_fit(compiled, chips: int) -> None:
+    """Raises NotFitError unless every chip has trials of its own and waits for no other."""
+    import jax
+
+    for sharding in jax.tree.leaves((compiled.input_shardings, compiled.output_shardings)):
+        shard = sharding.shard_shape((TRIALS,) * max(1, len(sharding.spec)))
+        if len(sharding.device_set) != chips or shard[0] * chips != TRIALS:
+            raise NotFitError(f"not sharded over the trials of all {chips} chips: {sharding}")
+    if found := collectives(compiled.as_text()):
+        raise NotFitError(f"chips wait for each other: {', '.join(found)}")
+
+
+def _row(cell: str, topology: str, compiled, seconds: float) -> str:
+    memory = compiled.memory_analysis()
+    used = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    used -= memory.alias_size_in_bytes
+    cost = compiled.cost_analysis()
+    return (
+        f"{cell:<16} {topology:<8} {seconds:>7.1f} {used / 2**20:>9.2f} "
+        f"{cost.get('flops', float('nan')) / 1e6:>8.1f}"
+    )
+
+
+def main() -> int:
+    """Compiles all, and prints a table; returns the exit status."""
+    try:
+        import libtpu  # noqa: F401
+    except ImportError:
+        print("error: needs the extra 'tpu': run it by make tpu-compile", file=sys.stderr)
+        return 2
+    from jax.experimental import topologies
+
+    from lstm_jax.cells import CELLS
+
+    print(f"{'cell':<16} {'slice':<8} {'seconds':>7} {'MiB/chip':>9} {'Mflop':>8}", flush=True)
+    for topology in TOPOLOGIES:
+        described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+        devices = list(described.devices)
+        for cell in CELLS:
+            start = time.perf_counter()
+            try:
+                compiled = compile_cell(cell, devices)
+                require_fit(compiled, len(devices))
+            except Exception as error:  # the compiler raises many kinds
+                lines = str(error).strip().splitlines()
+                what = lines[0][:300] if lines else ""
+                print(
+                    f"error: {cell} on {topology}: {type(error).__name__}: {what}", file=sys.stderr
+                )
+                return 1
+            print(_row(cell, topology, compiled, time.perf_counter() - start), flush=True)
+    print(
+        f"{len(CELLS)} cells, {TRIALS} trials at gap {GAP}, {len(TOPOLOGIES)} slices of 4 chips: "
+        "trials on every chip, no collective. Memory and flops as the compiler counts them: it may "
+        "leave out temporaries, and counts the body of a loop once."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
