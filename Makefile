@@ -1,13 +1,17 @@
 # make sweep       accuracy against gap: sets up .venv, runs the default sweep, draws table and figure
 # make test        lint and the tests, in the same environment
 # make test-all    and the long checks
+# make faults      kills, stops and damages running sweeps: half an hour, one after another
+# make tpu-compile compiles every cell's training step by the TPU compiler; needs no TPU
 PYTHON ?= python3
-PYTEST_FLAGS ?= -n auto
+PYTEST_FLAGS ?= -n auto --dist loadgroup
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TPU_VENV := .venv-tpu
+TPU_READY := $(TPU_VENV)/.ready
 
-.PHONY: sweep test test-all lint clean
+.PHONY: sweep test test-all faults lint tpu-compile clean
 
 sweep: $(READY)
 	$(BIN)/python -m experiments.gap_sweep $(FLAGS)
@@ -16,11 +20,25 @@ test: lint
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-all: lint
-	$(BIN)/python -m pytest -m "campaign or not campaign" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "not faults" $(PYTEST_FLAGS)
+
+faults: $(READY)
+	$(BIN)/python -m pytest -m faults -s $(FAULTS_FLAGS)
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+
+tpu-compile: $(TPU_READY)
+	$(TPU_VENV)/bin/python -m launch.tpu_compile
+
+# Its own environment: the TPU compiler is of the very release of JAX that the lock names.
+$(TPU_READY): requirements.lock
+	rm -rf $(TPU_VENV)
+	$(PYTHON) -m venv $(TPU_VENV)
+	$(TPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements.lock 'jax[tpu]'
+	touch $@
 
 # Made anew when what it is made from is newer; a half-made one has no .ready.
 $(READY): requirements.lock setup.cfg pyproject.toml
@@ -33,4 +51,4 @@ $(READY): requirements.lock setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(TPU_VENV)
