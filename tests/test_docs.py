@@ -73,7 +73,7 @@ def test_the_tree_names_every_file_once():
     named = re.findall(r"^ *([\w./-]+)", tree, flags=re.MULTILINE)
     files = [
         path.relative_to(ROOT)
-        for folder in ("lstm_jax", "experiments")
+        for folder in ("lstm_jax", "experiments", "launch", "benchmarks")
         for path in (ROOT / folder).rglob("*.py")
         if path.name != "__init__.py"
     ]
