@@ -140,8 +140,10 @@ class Interrupt:
       status: exit status that the command should end with, if nothing else went wrong.
     """
 
-    def __init__(self):
+    def __init__(self, said: str = "stopping after this chunk; again to stop at once"):
+        """With what is said when a stop is asked."""
         self.status = 0
+        self._said = said
         self._asked = False
 
     def __call__(self) -> bool:
@@ -164,7 +166,8 @@ class Interrupt:
             raise KeyboardInterrupt
         self._asked = True
         self.status = INTERRUPTED if number == signal.SIGINT else 0
-        print("stopping after this chunk; again to stop at once", file=sys.stderr, flush=True)
+        if self._said:
+            print(self._said, file=sys.stderr, flush=True)
 
 
 def run(main: Callable[[], int | None], own: Flags, about: str) -> None:

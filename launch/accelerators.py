@@ -5,8 +5,8 @@ from typing import NamedTuple
 from lstm_jax.errors import InputError
 
 # Dollars per chip and hour, in the dearest region of the United States that has it, from a price
-# list whose day is not known. Spot prices move by the day, and other regions cost up to 1.4 times as
-# much: --dollars_per_chip_hour.
+# list whose day is not known. Spot prices move by the day, and other regions cost up to 1.4 times
+# as much: --dollars_per_chip_hour.
 PRICES_OF = "US list price; check cloud.google.com/tpu/pricing"
 
 

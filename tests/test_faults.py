@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 SWEEP = [
     "experiments.gap_sweep", "--task=recall:lead_in=2:symbols=32", "--cells=rnn,gru", "--gaps=2,3",
     "--seeds=2", "--updates=6000", "--hidden_size=8", "--batch_size=8", "--eval_every=100",
-    "--learning_rates=1e-4",
+    "--learning_rates=1e-6",
 ]  # fmt: skip
 RANDOM = random.Random(0)
 COUNTS: dict[str, int] = {}
