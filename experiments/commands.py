@@ -6,6 +6,7 @@ everything saved.
 """
 
 import contextlib
+import os
 import signal
 import sys
 import warnings
@@ -191,6 +192,9 @@ def run(main: Callable[[], int | None], own: Flags, about: str) -> None:
         status = _fail(f"--{error.flagname}: not a flag; --help lists them all", 2)
     except (flags.Error, InputError, MissingExtraError) as error:
         status = _fail(error, 2)
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     except OSError as error:
         status = _fail(error, 1)
     except KeyboardInterrupt:

@@ -143,32 +143,31 @@ def test_kills_of_whole_runs(tmp_path, undisturbed, kind):
     assert kills >= 20
 
 
-def test_kills_of_ray_workers_and_nodes(tmp_path, undisturbed):
+def test_kills_of_ray_workers_and_nodes(tmp_path):
+    """With a longer sweep: Ray takes a while to notice, and to make a node."""
     pytest.importorskip("ray")
-    mark = f"LSTM_JAX_TEST_MARK={uuid.uuid4()}"
+    sweep = [*SWEEP, "--updates=30000", "--eval_every=500"]
+    expected = launching.undisturbed(sweep, tmp_path / "undisturbed")
+    directory, mark = tmp_path / "rows", f"LSTM_JAX_TEST_MARK={uuid.uuid4()}"
     workers = nodes = 0
     with launching.ray_cluster(**dict([mark.split("=")])) as (order, address):
-        flags = f"--address={address}", f"--results_dir={tmp_path}", "--retries=1000"
-        process = start("launch.on_ray", *flags, "--", *SWEEP)
-        while process.poll() is None and workers < 12:
-            let_it_get_somewhere(tmp_path, process)
-            running = [
-                pid
-                for pid, line in launching.processes_with(mark).items()
-                if line.startswith("ray::run_task")
-            ]
-            if nodes < 4 and workers >= 2 * nodes:
+        flags = f"--address={address}", f"--results_dir={directory}", "--retries=1000"
+        process = start("launch.on_ray", *flags, "--", *sweep)
+        while process.poll() is None and workers < 20:
+            let_it_get_somewhere(directory, process)
+            found = launching.processes_with(mark)
+            for pid in [pid for pid, name in found.items() if name.startswith("ray::recall")]:
+                kill(pid)
+                workers += 1
+            if workers >= 4 * (nodes + 1):
                 order("kill")
                 order("add")
                 nodes += 1
-            elif running:
-                kill(RANDOM.choice(running))
-                workers += 1
         finished(process)
     counted("SIGKILL of a Ray worker", workers)
     counted("Ray node killed", nodes)
-    assert rows(tmp_path) == undisturbed
-    assert workers >= 5
+    assert launching.rows(directory) == expected
+    assert workers >= 8
     assert nodes >= 2
 
 

@@ -14,6 +14,8 @@ from launching import DEADLY, LONG, SWEEP, command, ended, rows, undisturbed
 from launch.locally import Place, places
 from lstm_jax import results
 
+pytestmark = pytest.mark.xdist_group("launch")  # shares what its fixtures have run
+
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):

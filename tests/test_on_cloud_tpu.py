@@ -25,6 +25,8 @@ from launch.base import Campaign, Job
 from lstm_jax import figures, results
 from lstm_jax.errors import InputError, MissingExtraError
 
+pytestmark = pytest.mark.xdist_group("on_cloud_tpu")  # shares what its fixtures have run
+
 ROOT = Path(__file__).parent.parent
 SWEEP = [
     "--task=recall:lead_in=2:symbols=4", "--cells=rnn", "--gaps=2", "--seeds=1", "--updates=10",

@@ -24,6 +24,8 @@ from launching import (
 
 from launch import on_ray
 
+pytestmark = pytest.mark.xdist_group("on_ray")  # shares what its fixtures have run
+
 pytest.importorskip("ray")
 
 

@@ -33,6 +33,8 @@ HARD = [*LONG, "--cells=rnn"]
 SLURM = r"""#!PYTHON
 import os, re, subprocess, sys
 
+pytestmark = pytest.mark.xdist_group("on_slurm")  # shares what its fixtures have run
+
 here, name = os.path.split(os.path.abspath(sys.argv[0]))
 with open(f"{here}/calls", "a") as calls:
     calls.write(" ".join([name, *sys.argv[1:]]) + "\n")

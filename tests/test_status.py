@@ -129,6 +129,14 @@ def test_watching_ends_with_the_sweep(tmp_path):
     assert "6 trials: 6 finished (100%)" in out
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    process = command("launch.status", f"--results_dir={half_done(tmp_path)}", "--watch")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 1
+    process.stderr.close()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_watching_ends_at_a_signal(tmp_path, number, code):
     directory = half_done(tmp_path)
