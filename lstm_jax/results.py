@@ -24,7 +24,7 @@ from lstm_jax.errors import InputError, printable
 from lstm_jax.rows import FIELDS as FIELDS
 from lstm_jax.rows import STATUSES as STATUSES
 from lstm_jax.rows import STOPPED_BY as STOPPED_BY
-from lstm_jax.rows import Row, parse
+from lstm_jax.rows import Row, encode, has_checksum, parse
 
 SCHEMA = 1
 SUFFIX = ".jsonl"
@@ -87,7 +87,7 @@ def write_rows(path: epath.PathLike, rows: Iterable[Row], version: int | None = 
       LostError: another process has written the file.
       OSError: as from the file system or the store (disk full, read-only, gone).
     """
-    text = "".join(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(encode(row) + "\n" for row in rows)
     return storage.write(path, text, version)
 
 
@@ -176,9 +176,14 @@ def _unreadable(path: epath.Path, error: OSError) -> Exception:
 def _parsed(path: epath.Path, data: bytes) -> Record:
     lines = data.removesuffix(b"\n").split(b"\n")
     trial, evaluations, ends = None, [], []
+    checked = has_checksum(lines[0])  # all lines are, or none
     for number, line in enumerate(lines, start=1):
+        if has_checksum(line) and not checked:
+            raise CorruptFileError(f"{path}: line 1: altered since it was written")
         try:
             row = parse(line)
+            if checked and not has_checksum(line):
+                raise ValueError("without a checksum")
             if trial is None:
                 trial = _checked_trial(row, path)
             elif row["trial_id"] != trial["trial_id"]:

@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import re
+import zlib
 from typing import Any
 
 # Both bound how much memory a line takes for its length.
@@ -99,17 +100,36 @@ _AT_LEAST_ONE = (
     "cohort_size",
 )
 _ANY_SIGN = ("blind_loss", "train_loss", "monitor_loss", "loss")
+# The last field of a line: CRC-32 of the line as it would be without it.
+_CHECKSUM = "crc32"
+_AT_THE_END = re.compile(rb', "crc32": "([0-9a-f]{8})"}\Z')
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 STATUSES = ("solved", "unsolved", "failed")
 STOPPED_BY = ("monitor", "budget", "non-finite")
 
 
+def encode(row: Row) -> str:
+    """A row as a line, with a checksum by which a flipped bit is noticed."""
+    text = json.dumps(row, allow_nan=False, ensure_ascii=False)
+    return f'{text[:-1]}, "{_CHECKSUM}": "{zlib.crc32(text.encode()):08x}"}}'
+
+
+def has_checksum(line: bytes) -> bool:
+    """Whether a line has one, right or wrong."""
+    return _AT_THE_END.search(line) is not None
+
+
 def parse(line: bytes) -> Row:
-    """One line as a row of a known kind with fields of the right types.
+    """One line as a row of a known kind with fields of the right types, without its checksum.
 
     Raises:
-      ValueError: it is not that.
+      ValueError: it is not that, or not what was written.
     """
+    checksum = _AT_THE_END.search(line)
+    if checksum is not None:
+        line = line[: checksum.start()] + b"}"
+        if zlib.crc32(line) != int(checksum[1], 16):
+            raise ValueError("altered since it was written")
     if len(line) > _MAX_LINE_BYTES:
         raise ValueError(f"longer than {_MAX_LINE_BYTES} bytes")
     if line.count(b"[") + line.count(b"{") > _MAX_CONTAINERS:
@@ -124,6 +144,8 @@ def parse(line: bytes) -> Row:
         raise ValueError("not UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"torn or not JSON ({error.msg})") from None
+    if isinstance(row, dict) and _CHECKSUM in row:
+        raise ValueError("a checksum that is none")
     kind = row.get("kind") if isinstance(row, dict) else None
     if not isinstance(kind, str) or kind not in FIELDS:
         raise ValueError("not a row of a known kind")

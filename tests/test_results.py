@@ -14,6 +14,7 @@ from made_rows import end_row, evaluation_row, trial_row
 from lstm_jax import results
 from lstm_jax.errors import InputError
 from lstm_jax.results import CorruptFileError, ResultsWarning
+from lstm_jax.rows import parse
 
 
 def rows(updates=(50, 100), **settings):
@@ -174,8 +175,36 @@ def test_a_failed_write_leaves_the_old_rows_and_no_rubbish(tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=f"No space left on device.*{path.name}"):
         results.write_rows(path, lines[:1])
-    assert [json.loads(line) for line in path.read_text().splitlines()] == lines
+    assert [parse(line) for line in path.read_bytes().splitlines()] == lines
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    """Wherever it is: what is read then are lines as they were written, or nothing."""
+    lines = rows()
+    path = written(tmp_path, lines)
+    data = path.read_bytes()
+    for bit in range(0, 8 * len(data), 7):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bytes(flipped))
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            try:
+                record = results.read(path)
+            except results.CorruptFileError:
+                continue
+        found = [record.trial, *record.evaluations, *record.ends]
+        assert all(row in lines for row in found), bit
+        assert len(found) < len(lines), bit
+
+
+def test_files_without_checksums_are_read(tmp_path):
+    lines = rows()
+    path = written(tmp_path, lines)
+    path.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    record = results.read(path)
+    assert [record.trial, *record.evaluations, *record.ends] == lines
 
 
 def test_the_manifest_grows_and_survives_rubbish(tmp_path):
