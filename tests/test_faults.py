@@ -226,7 +226,7 @@ def test_two_launchers_at_once(tmp_path, undisturbed):
     assert rows(tmp_path) == undisturbed
 
 
-def damage(path):
+def damage(path, what):
     """Tears a file, flips bits in it, empties it, or fills it with noise."""
     data = bytearray(path.read_bytes())
     kind = RANDOM.choice(("torn", "flipped", "emptied", "noise"))
@@ -241,27 +241,20 @@ def damage(path):
     else:
         data = bytearray(RANDOM.randbytes(len(data)))
     path.write_bytes(bytes(data))
-    counted(f"file {kind}")
+    counted(f"{what} {kind}")
 
 
 @pytest.mark.parametrize("what", ["checkpoints", "rows"])
 def test_damaged_files(tmp_path, undisturbed, what):
-    """A bit flipped within a number of a row cannot be told from another number, so rows are
-    damaged in ways that leave no line whole that was changed."""
     for _ in range(12):
         process = alone(tmp_path)
         let_it_get_somewhere(tmp_path, process)
         kill(process.pid)
         process.communicate()
-        if what == "checkpoints":
-            files = [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
-            for path in RANDOM.sample(files, min(3, len(files))):
-                damage(path)
-        else:
-            for path in RANDOM.sample(sorted(tmp_path.glob("*.jsonl")), 1):
-                data = path.read_bytes()
-                path.write_bytes(data[: RANDOM.randrange(len(data))])
-                counted("rows torn")
+        found = (tmp_path / what).rglob("*") if what == "checkpoints" else tmp_path.glob("*.jsonl")
+        files = sorted(path for path in found if path.is_file())
+        for path in RANDOM.sample(files, min(3, len(files))):
+            damage(path, what)
     finished(alone(tmp_path))
     assert rows(tmp_path) == undisturbed
 
@@ -273,8 +266,9 @@ def test_a_directory_that_vanishes(tmp_path, undisturbed):
         let_it_get_somewhere(directory, process)
         shutil.rmtree(directory, ignore_errors=True)
         out, _ = process.communicate(timeout=120)
-        assert "Traceback" not in out, out
+        # Orbax, too, is surprised, and says so in its own words before the line that is ours.
         assert process.returncode in (0, 1), out
+        assert process.returncode == 0 or out.splitlines()[-1].startswith("error: "), out
         counted("directory vanished")
     shutil.rmtree(directory, ignore_errors=True)
     finished(alone(directory))
