@@ -27,13 +27,12 @@ from launch import on_slurm
 from lstm_jax import results
 
 pytest.importorskip("submitit")
+pytestmark = pytest.mark.xdist_group("on_slurm")  # shares what its fixtures have run
 SMALL = [*SWEEP, "--gaps=2"]
 HARD = [*LONG, "--cells=rnn"]
 # Commands of Slurm, by the name this is called by. Elements of an array run one after another.
 SLURM = r"""#!PYTHON
 import os, re, subprocess, sys
-
-pytestmark = pytest.mark.xdist_group("on_slurm")  # shares what its fixtures have run
 
 here, name = os.path.split(os.path.abspath(sys.argv[0]))
 with open(f"{here}/calls", "a") as calls:
