@@ -33,6 +33,7 @@ _DAMAGE = (
     KeyError,
     AttributeError,
     RecursionError,
+    OverflowError,
     IsADirectoryError,
     NotADirectoryError,
 )
@@ -166,7 +167,9 @@ class Checkpoints:
                 0 if latest is None else latest + 1,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(states),
-                    trials=ocp.args.JsonSave({"ids": trial_ids, "sha256": _digest(states)}),
+                    trials=ocp.args.JsonSave(
+                        {"ids": trial_ids, "sha256": _digest(trial_ids, states)}
+                    ),
                 ),
             )
         except Exception as error:
@@ -198,7 +201,7 @@ class Checkpoints:
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
         )
         states = jax.tree.map(np.asarray, restored[_STATE])
-        if _digest(states) != about["sha256"]:
+        if _digest(trial_ids, states) != about["sha256"]:
             raise ValueError("altered since it was saved")
         return Saved(trial_ids, states)
 
@@ -260,9 +263,9 @@ def _check_readable(path: epath.Path) -> None:
         store.read(key).result()
 
 
-def _digest(states: PyTree) -> str:
-    """SHA-256 of all leaves, in order."""
-    digest = hashlib.sha256()
+def _digest(trial_ids: list[str], states: PyTree) -> str:
+    """SHA-256 of the ids, by which states are handed to trials, and of all leaves, in order."""
+    digest = hashlib.sha256(json.dumps(trial_ids).encode())
     for leaf in jax.tree.leaves(states):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
