@@ -6,10 +6,16 @@
 Prints how many of the planned trials have ended, what failed and why, the time that is left, and
 the horizons so far. Needs no JAX. `--watch` looks again and again until every trial has ended.
 
-The time left is a bound on the rest of the work as it went so far: seconds of a cohort per trial
-and step of time, times all updates of the budget that are left, over the cohorts that are under way
-at once. A trial that solves its task early takes less; compiling is not in it; after an
-interruption, cohorts that wait count as under way.
+A trial has ended if its last row says so. Files do not tell the budget of whoever runs the sweep
+now: a trial that ended on a smaller one counts as finished until it goes on. One whose file cannot
+be used counts as not started, since it would begin anew; one that runs and has no row yet, too.
+Nor do files tell whether anybody runs the sweep. A horizon of `> 80` or `< 5` lies beyond the gaps
+at which trials have ended.
+
+The time left is an estimate: seconds of a cohort per trial and step of time so far, times all
+updates of the largest budget seen that are left, over the cohorts that are under way at once. A
+trial that solves its task early takes less, a larger network more; compiling is not in it; after
+an interruption, cohorts that wait count as under way.
 """
 
 import collections
@@ -24,7 +30,7 @@ from typing import NamedTuple
 from experiments import commands
 from experiments.commands import TRUE_OR_FALSE, Number
 from lstm_jax import learning_rates, results, storage, summary, table
-from lstm_jax.errors import InputError, printable
+from lstm_jax.errors import InputError, first_line, printable
 from lstm_jax.results import Record, ResultsWarning
 
 FLAGS = commands.Flags()
@@ -40,17 +46,19 @@ class Status(NamedTuple):
 
     Attributes:
       planned: trials in the manifest, or with a file.
+      complete: whether the manifest could be read; if not, `planned` is of files alone.
       finished: of these, ended.
       under_way: of these, with a file and no end.
       failures: how many of the finished have failed, by reason.
       budgets: smallest and largest budget of a trial that its budget ended; None if none did.
-      seconds_left: at most, as the module says; None where it cannot be told.
+      seconds_left: as the module says; None where it cannot be told.
       cohorts: that are under way.
       table: of horizons so far; empty if no trial has ended.
       warnings: of files that cannot be read.
     """
 
     planned: int
+    complete: bool
     finished: int
     under_way: int
     failures: dict[str, int]
@@ -62,24 +70,28 @@ class Status(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Whether every planned trial has ended."""
-        return self.finished == self.planned
+        """Whether every planned trial has ended; not where the plan is unknown."""
+        return self.complete and self.finished == self.planned
 
 
 def look(directory: str) -> Status:
     """Reads a results directory, which may be written to at the same time.
 
     Raises:
-      InputError: no such directory, or nothing of a sweep in it.
+      InputError: no such directory, or no manifest in it.
       OSError: it cannot be read.
     """
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ResultsWarning)
         results.require_directory(directory)
         planned = results.read_manifest(directory)
+        if not planned and not told:
+            raise InputError(
+                f"{directory}: holds no {results.MANIFEST}; allowed is one that a sweep writes to"
+            )
         records = results.read_directory(directory)
-    if not planned and not records and not told:
-        raise InputError(f"{directory}: holds no results; allowed is one that a sweep writes to")
+    ranks = {name: rank for rank, name in enumerate(planned)}
+    records.sort(key=lambda record: ranks.get(record.trial["trial_id"], len(ranks)))
     names = {record.trial["trial_id"] for record in records}
     waiting = [name for name in planned if name not in names]
     ended = [record for record in records if record.end]
@@ -94,11 +106,12 @@ def look(directory: str) -> Status:
     curves = summary.summarise(records) if ended else []
     return Status(
         planned=len(records) + len(waiting),
+        complete=bool(planned),
         finished=len(ended),
         under_way=len(under_way),
         failures=dict(failures.most_common()),
         budgets=(min(budgets), max(budgets)) if budgets else None,
-        seconds_left=_seconds_left(records, waiting, max(1, len(cohorts))),
+        seconds_left=_seconds_left(records, waiting, max(1, len(cohorts))) if planned else None,
         cohorts=len(cohorts),
         table=table.text(curves) if curves else "",
         warnings=[str(warning.message) for warning in told],
@@ -106,7 +119,7 @@ def look(directory: str) -> Status:
 
 
 def _seconds_left(records: Sequence[Record], waiting: Sequence[str], at_once: int) -> float | None:
-    """The bound that the module describes; None before the first end, which tells the budget."""
+    """The estimate that the module describes; None before the first end, which tells the budget."""
     under_way = [record for record in records if not record.end]
     if not under_way and not waiting:
         return 0.0
@@ -134,12 +147,15 @@ def _seconds_left(records: Sequence[Record], waiting: Sequence[str], at_once: in
 
 def text(status: Status) -> str:
     """A status for a person."""
-    share = status.finished / status.planned if status.planned else 0
+    percent = 100 * status.finished // max(1, status.planned)  # 100 only when all are
+    share = f" ({percent}%)" if status.complete else ""
     lines = [
-        f"{status.planned} trials: {status.finished} finished ({share:.0%}), "
-        f"{status.under_way} under way, "
+        f"{status.planned} trials: {status.finished} finished{share}, "
+        f"{sum(status.failures.values())} of them failed, {status.under_way} under way, "
         f"{status.planned - status.finished - status.under_way} not started"
     ]
+    if not status.complete:
+        lines.append("the plan cannot be read: these are the trials that have files")
     if not status.over:
         lines.append(f"time left: {_time_left(status)}")
     if status.budgets and status.budgets[0] < status.budgets[1]:
@@ -150,17 +166,19 @@ def text(status: Status) -> str:
     )
     lines += _first([f"warning: {line}" for line in status.warnings])
     if status.table:
-        lines += ["", *([] if status.over else ["so far:"]), status.table.rstrip()]
+        so_far = "horizons" if status.over else "horizons so far"
+        lines += ["", f"{so_far} (> and <: beyond the gaps that have ended)", status.table.rstrip()]
     return "\n".join(lines)
 
 
 def _time_left(status: Status) -> str:
+    if not status.complete:
+        return "unknown without the plan"
     if status.seconds_left is None:
-        return "not known before a trial has ended"
-    if not status.cohorts:
-        return f"at most {_duration(status.seconds_left)} of one process; no cohort is under way"
-    cohorts = f"{status.cohorts} cohort{'s' * (status.cohorts != 1)}"
-    return f"at most {_duration(status.seconds_left)}, with {cohorts} at once as now"
+        return "unknown before a trial has ended"
+    at_once = max(1, status.cohorts)
+    cohorts = f"{at_once} cohort{'s' * (at_once != 1)} at once"
+    return f"about {_duration(status.seconds_left)} with {cohorts}; less if trials end early"
 
 
 def _duration(seconds: float) -> str:
@@ -182,23 +200,28 @@ def main() -> int:
     directory = _RESULTS_DIR.value
     with commands.naming("results_dir"):
         storage.require_known(directory)
-        status = look(directory)
-    if not _WATCH.value:
-        print(text(status))
-        return 0
-    with commands.Interrupt(said="") as stopped:
-        while True:
-            if sys.stdout.isatty():
-                print("\x1b[H\x1b[2J", end="")
-            now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
-            print(f"{printable(directory)} at {now}\n{text(status)}\n", flush=True)
-            until = time.monotonic() + _EVERY.value
-            while not stopped() and not status.over and time.monotonic() < until:
-                time.sleep(0.1)
-            if stopped() or status.over:
-                return stopped.status
-            with commands.naming("results_dir"):
-                status = look(directory)
+        if not _WATCH.value:
+            print(text(look(directory)))
+            return 0
+        with commands.Interrupt(said="") as stopped:
+            status = look(directory)  # what cannot be read at first is an error
+            shown = text(status)
+            while not stopped():
+                if sys.stdout.isatty():
+                    print("\x1b[H\x1b[2J", end="")
+                now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+                print(f"{printable(directory)} at {now}\n{shown}\n", flush=True)
+                until = time.monotonic() + _EVERY.value
+                while not stopped() and not status.over and time.monotonic() < until:
+                    time.sleep(0.1)
+                if stopped() or status.over:
+                    break
+                try:
+                    status = look(directory)
+                    shown = text(status)
+                except OSError as error:  # out of reach for now, as a disk or a store may be
+                    shown = printable(f"cannot be read, will be tried again: {first_line(error)}")
+            return stopped.status
 
 
 if __name__ == "__main__":

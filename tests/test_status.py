@@ -1,5 +1,6 @@
 """`launch.status`: what files alone say of a sweep that may still be running."""
 
+import itertools
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ from launching import command, ended
 
 from launch import status
 from lstm_jax import results
+from lstm_jax.errors import InputError
 
 
 def half_done(directory):
@@ -21,6 +23,17 @@ def half_done(directory):
     ]
     waiting = [f"recall-gap10-lstm-h32-lr0.003-seed{seed}-{'0' * 12}" for seed in (0, 1)]
     return made_rows.write(directory, [*records, *under_way], waiting)
+
+
+def watched_here(directory):
+    """Runs `--watch` in this process; returns its exit status."""
+    status.FLAGS(["status", f"--results_dir={directory}", "--watch"])
+    try:
+        return status.main()
+    finally:
+        status.FLAGS.unparse_flags()
+        for name in ("results_dir", "watch"):
+            status.FLAGS[name].unparse()
 
 
 def test_counts_are_those_of_the_rows(tmp_path):
@@ -44,7 +57,7 @@ def test_time_left_is_not_guessed_before_a_trial_has_ended(tmp_path):
     made_rows.write(tmp_path, [made_rows.record(0.5, under_way=True)], ["other"])
     found = status.look(str(tmp_path))
     assert found.seconds_left is None
-    assert "not known before a trial has ended" in status.text(found)
+    assert "unknown before a trial has ended" in status.text(found)
 
 
 def test_a_finished_sweep_has_its_table_and_nothing_left(tmp_path):
@@ -53,7 +66,7 @@ def test_a_finished_sweep_has_its_table_and_nothing_left(tmp_path):
     assert found.over
     assert found.seconds_left == 0
     text = status.text(found)
-    assert "4 trials: 4 finished (100%), 0 under way, 0 not started" in text
+    assert "4 trials: 4 finished (100%), 0 of them failed, 0 under way, 0 not started" in text
     assert "time left" not in text
     assert re.search(r"^rnn .* 1/2 +0/2", text, flags=re.MULTILINE)
 
@@ -61,7 +74,7 @@ def test_a_finished_sweep_has_its_table_and_nothing_left(tmp_path):
 def test_a_planned_sweep_that_has_not_begun(tmp_path):
     made_rows.write(tmp_path, [], ["a", "b"])
     out, _ = ended(command("launch.status", f"--results_dir={tmp_path}"))
-    assert out.startswith("2 trials: 0 finished (0%), 0 under way, 2 not started")
+    assert out.startswith("2 trials: 0 finished (0%), 0 of them failed, 0 under way, 2 not started")
 
 
 def test_damage_is_told_and_the_rest_counts(tmp_path):
@@ -88,6 +101,53 @@ def test_what_a_stranger_wrote_is_shortened_and_made_printable(tmp_path):
     assert max(map(len, text.splitlines())) < 300
 
 
+def test_percent_is_not_rounded_up_to_all(tmp_path):
+    records = [made_rows.record(0.2, seed=seed) for seed in range(3)]
+    made_rows.write(tmp_path, records, [f"waiting-{number}" for number in range(2)])
+    found = status.look(str(tmp_path))
+    text = status.text(found._replace(planned=1000, finished=999))
+    assert "1000 trials: 999 finished (99%)" in text
+
+
+def test_rows_without_a_plan_are_never_all_that_was_planned(tmp_path):
+    made_rows.write(tmp_path, [made_rows.record(0.2)])
+    manifest = tmp_path / results.MANIFEST
+    manifest.write_bytes(manifest.read_bytes()[:-10])
+    found = status.look(str(tmp_path))
+    assert (found.planned, found.finished, found.over) == (1, 1, False)
+    text = status.text(found)
+    assert "%" not in text.splitlines()[0]
+    assert "the plan cannot be read" in text
+    assert "time left: unknown" in text
+    manifest.unlink()
+    with pytest.raises(InputError, match="holds no manifest"):
+        status.look(str(tmp_path))
+
+
+def test_cells_come_in_the_order_of_the_plan(tmp_path):
+    made_rows.write(tmp_path, made_rows.sweep({"rnn": {5: [1.0]}, "gru": {5: [0.2]}}))
+    table = status.look(str(tmp_path)).table
+    assert table.index("\nrnn ") < table.index("\ngru ")
+
+
+def test_a_horizon_beyond_the_gaps_tried_is_censored(tmp_path):
+    sweep = {"rnn": {5: [1.0], 10: [1.0]}, "gru": {5: [0.2], 10: [0.2]}}
+    table = status.text(status.look(str(made_rows.write(tmp_path, made_rows.sweep(sweep)))))
+    assert "horizons (> and <: beyond the gaps that have ended)" in table
+    assert re.search(r"^rnn .* > 10", table, flags=re.MULTILINE)
+    assert re.search(r"^gru .* < 5", table, flags=re.MULTILINE)
+
+
+def test_a_raised_budget_is_under_way_again(tmp_path):
+    made = made_rows.record(0.5, budget=600)
+    later = made_rows.evaluation_row(made.trial, 700, 0.6)
+    made_rows.write(tmp_path, [made._replace(evaluations=(*made.evaluations, later))])
+    path = results.trial_path(tmp_path, made.trial["trial_id"])
+    results.write_rows(path, [made.trial, *made.evaluations, *made.ends, later])
+    found = status.look(str(tmp_path))
+    assert (found.finished, found.under_way) == (0, 1)
+
+
 def test_mixed_budgets_are_told(tmp_path):
     records = [made_rows.record(0.2, seed=0, budget=600), made_rows.record(0.2, seed=1, budget=900)]
     text = status.text(status.look(str(made_rows.write(tmp_path, records))))
@@ -98,7 +158,7 @@ def test_mixed_budgets_are_told(tmp_path):
     ("flags", "said"),
     [
         (["--results_dir=nowhere"], "--results_dir: nowhere: no such directory"),
-        (["--results_dir=."], "--results_dir: .: holds no results"),
+        (["--results_dir=."], "--results_dir: .: holds no manifest.json"),
         (
             ["--results_dir=s3://b/c"],
             "--results_dir: 's3://b/c': must be a local directory or gs://",
@@ -127,6 +187,40 @@ def test_watching_ends_with_the_sweep(tmp_path):
     manifest.write_text(json.dumps({"schema": 1, "trials": kept}))
     out, _ = ended(process)
     assert "6 trials: 6 finished (100%)" in out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_during_the_first_look_ends_it(tmp_path, monkeypatch, number, code):
+    def look(directory):
+        signal.raise_signal(number)
+        return found
+
+    found = status.look(str(half_done(tmp_path)))
+    monkeypatch.setattr(status, "look", look)
+    assert watched_here(tmp_path) == code
+
+
+def test_watching_goes_on_where_a_look_fails(tmp_path, monkeypatch, capsys):
+    """A disk or a store that is out of reach for a while ends no watch."""
+    made_rows.write(tmp_path, [made_rows.record(0.2)], ["waiting"])
+    before = status.look(str(tmp_path))
+    after = before._replace(planned=1)
+    looks = iter([before, OSError(5, "Input/output\x1b[2J error"), after])
+
+    def look(directory):
+        found = next(looks)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(status, "look", look)
+    monkeypatch.setattr(status.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(status.time, "monotonic", itertools.count(step=100).__next__)
+    assert watched_here(tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "cannot be read, will be tried again: OSError: [Errno 5] Input/output?[2J error" in out
+    assert "\x1b" not in out
+    assert out.count(" 1 finished (") == 2
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
