@@ -30,6 +30,8 @@ class Element:
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             self._running = thread.submit(self._run, program_ids)
             try:
+                while not self._running.done():  # signals are taken between looks, whoever got them
+                    concurrent.futures.wait([self._running], 0.2)
                 return self._running.result()
             finally:
                 self._stopped.set()
