@@ -18,6 +18,7 @@ SWEEP = [
 LONG = [
     *SWEEP, "--updates=4000", "--eval_every=100", "--task=recall:lead_in=2:symbols=32", "--gaps=10"
 ]  # fmt: skip
+ENDLESS = [*LONG, "--updates=1000000"]  # for what is told to stop, and not gone on with
 # A cell whose cohorts kill their process when they are compiled; its check does not. With a path
 # for MARK it does so once.
 DEADLY = """

@@ -8,6 +8,7 @@ import uuid
 import pytest
 from launching import (
     DEADLY,
+    ENDLESS,
     LONG,
     SWEEP,
     command,
@@ -72,7 +73,7 @@ def test_the_loss_of_a_node_is_survived(tmp_path, cluster, expected_long):
 
 def test_sigterm_saves_and_leaves_nothing_running_of_a_fresh_cluster(tmp_path):
     mark = f"LSTM_JAX_TEST_MARK={uuid.uuid4()}"
-    flags = f"--results_dir={tmp_path}", "--", *LONG
+    flags = f"--results_dir={tmp_path}", "--", *ENDLESS
     process = command("launch.on_ray", *flags, environment=dict([mark.split("=")]))
     wait_until(unfinished(tmp_path), process)
     assert any("raylet" in line for line in processes_with(mark).values())

@@ -10,7 +10,7 @@ import uuid
 import pytest
 from launching import (
     DEADLY,
-    LONG,
+    ENDLESS,
     SWEEP,
     command,
     ended,
@@ -121,7 +121,7 @@ def test_slurm_is_told_everything_and_runs_all_without_the_launcher(tmp_path, sl
 
 def test_ctrl_c_saves_and_cancels(tmp_path, slurm):
     directory, environment = slurm
-    flags = f"--results_dir={tmp_path / 'rows'}", "--", *LONG
+    flags = f"--results_dir={tmp_path / 'rows'}", "--", *ENDLESS
     process = command("launch.on_slurm", *flags, environment=environment)
     wait_until(unfinished(tmp_path / "rows"), process)
     process.send_signal(signal.SIGINT)
