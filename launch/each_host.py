@@ -12,7 +12,10 @@ SIGTERM to any process stops all: each saves, and ends with status 0. Started ag
 """
 
 import os
+import re
 import secrets
+import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -42,21 +45,56 @@ _PROCESS = FLAGS.define(
 _TOGETHER = FLAGS.define(
     "together", False, "runs each cohort over the devices of all processes", TRUE_OR_FALSE
 )
+_WAIT = FLAGS.define(
+    "wait_seconds",
+    300,
+    "for all processes to have started",
+    Number(1, whole=True, most=24 * 3600),
+)
 
 
 def start() -> None:
     """Meets the other processes; before the backend of JAX starts."""
-    import jax
-
     given = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if any(value is None for value in given) and any(value is not None for value in given):
         raise InputError("--coordinator, --processes, --process: give all three, or none")
-    if FLAGS["dry_run"].value:
-        return
+    if given[0] is not None:
+        found = re.fullmatch(r"([\w.-]+):(\d{1,5})", given[0])
+        if not found or not 0 < int(found[2]) < 2**16:
+            raise InputError(f"--coordinator={given[0]}: must be HOST:PORT")
+        if given[2] >= given[1]:
+            raise InputError(
+                f"--process={given[2]}: must be below --processes={given[1]}; the first is 0"
+            )
+    if not FLAGS["dry_run"].value:
+        _meet(*given)
+
+
+def _meet(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Raises OSError, or ends this process with status 1: where one does not come, JAX would abort
+    it with a page of its own stack."""
+    import jax
+
+    def give_up():
+        print(
+            f"error: --coordinator={coordinator}: not all processes met within {_WAIT.value} s "
+            "(--wait_seconds)",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+    timer = threading.Timer(_WAIT.value, give_up)
+    timer.daemon = True
+    timer.start()
     try:
-        jax.distributed.initialize(*given)
+        jax.distributed.initialize(
+            coordinator, processes, process, initialization_timeout=2 * _WAIT.value + 60
+        )
     except (RuntimeError, ValueError) as error:
-        raise OSError(f"--coordinator={given[0]}: {first_line(error)[:200]}") from error
+        raise OSError(f"--coordinator={coordinator}: {first_line(error)[:200]}") from error
+    finally:
+        timer.cancel()
 
 
 def launch(campaign: Campaign) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from launching import DEADLY, LONG, SWEEP, command, ended, rows, undisturbed
 from launch.locally import Place, places
 from lstm_jax import results
 
+FIRST = ["--results_dir=rows", "--coordinator=localhost:1234", "--processes=2", "--process=0"]
 pytestmark = pytest.mark.xdist_group("launch")  # shares what its fixtures have run
 
 
@@ -160,12 +162,23 @@ def test_two_processes_of_jax_distributed(tmp_path, expected_long, flags, told):
         ("locally", ["--results_dir=s3://b/c", "--", *SWEEP], "must be a local directory or gs://"),
         ("locally", ["--results_dir=rows", "--max_hours=0", "--", *SWEEP], "--max_hours"),
         ("each_host", ["--results_dir=rows", "--process=1", "--", *SWEEP], "give all three"),
+        ("each_host", [*FIRST, "--coordinator=here", "--", *SWEEP], "must be HOST:PORT"),
+        ("each_host", [*FIRST, "--process=2", "--", *SWEEP], "below --processes=2"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(tmp_path, module, flags, said):
     _, err = ended(command(f"launch.{module}", *flags, cwd=tmp_path), status=2)
     assert said in err
     assert len(err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_process_that_stays_alone_is_one_line(tmp_path, process):
+    own = f"--coordinator=localhost:{free_port()}", f"--process={process}", "--wait_seconds=3"
+    flags = [*FIRST, *own, "--", *SWEEP]
+    _, err = ended(command("launch.each_host", *flags, cwd=tmp_path), status=1)
+    assert re.fullmatch(r"error: --coordinator=\S+: not all processes met within 3 s .*\n", err)
     assert list(tmp_path.iterdir()) == []
 
 
