@@ -1,8 +1,9 @@
 """A cohort: trials that share one compiled program, from keys to trained parameters.
 
 The trial axis is sharded over every device (on CPU one device a core). Within a device the trials
-run one after another under `lax.map` on CPU and side by side under `vmap` on accelerators: each was
-faster there when measured. Examples are drawn inside the program, so there is no input pipeline.
+run one after another under `lax.map` on CPU, which was measured to be faster there, and side by
+side under `vmap` on accelerators, to fill them. Examples are drawn inside the program, so there is
+no input pipeline.
 """
 
 from collections.abc import Callable
@@ -117,7 +118,7 @@ def build_task(catalogue: Catalogue, task: str, gap: int) -> Task:
 
 
 def default_inner() -> Inner:
-    """How trials run inside a device: by measurement, `map` on CPU and `vmap` on accelerators."""
+    """How trials run inside a device: `map` on CPU, `vmap` on accelerators."""
     return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
