@@ -129,7 +129,8 @@ def main(argv: list[str]) -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     jax.config.update("jax_num_cpu_devices", 1)
     backend.keep_freed_memory()
-    print("| T,B,I,H | floor | " + " | ".join(PARTS[1:]) + " | parts over floor | unroll |")
+    print("| T,B,I,H | floor | " + " | ".join(PARTS[1:]), end="")
+    print(" | floor over parts | floor over unroll |")
     print("| --- |" + " ---: |" * (len(PARTS) + 2))
     for text in _SHAPES.value:
         shape = tuple(int(size) for size in text.split("x"))

@@ -94,7 +94,7 @@ def ours(cell, weights, inputs, cotangents, *, method="deferred", reset="after")
     return _of_jax(apply, params, inputs, cotangents, recurrent)
 
 
-def torch(cell, weights, inputs, cotangents):
+def torch(cell, weights, inputs, cotangents, *, device="cpu"):
     import torch as library
 
     hidden = len(weights["h"])
@@ -106,23 +106,28 @@ def torch(cell, weights, inputs, cotangents):
         layer.weight_hh_l0.copy_(library.tensor(order(weights["h"]).T.copy()))
         layer.bias_ih_l0.copy_(library.tensor(order(weights["b"]).copy()))
         layer.bias_hh_l0.zero_()
-    x, ct = library.tensor(inputs), library.tensor(cotangents)
+    layer = layer.to(device)
+    x, ct = library.tensor(inputs, device=device), library.tensor(cotangents, device=device)
+    wait = library.cuda.synchronize if device == "cuda" else lambda: None
 
     def forward():
         with library.no_grad():
-            return layer(x)[0]
+            outputs = layer(x)[0]
+        wait()
+        return outputs
 
     def backward():
         layer.zero_grad(set_to_none=True)
         (layer(x)[0] * ct).sum().backward()
+        wait()
         return layer.weight_hh_l0.grad
 
     back = _gru_zrn if cell == "gru" else np.asarray
     return Work(
         forward,
         backward,
-        outputs=lambda outputs: outputs.numpy(),
-        recurrent=lambda gradient: back(gradient.numpy().T),
+        outputs=lambda outputs: outputs.cpu().numpy(),
+        recurrent=lambda gradient: back(gradient.cpu().numpy().T),
     )
 
 
@@ -267,6 +272,39 @@ def equinox(cell, weights, inputs, cotangents):
     )
 
 
+def jax_rnn(cell, weights, inputs, cotangents, *, run=None):
+    """cuDNN by `jax.experimental.rnn`, which has an LSTM alone, and on a GPU alone.
+
+    `run` stands in for its `lstm`, with the same arguments.
+    """
+    import jax
+    import jax.numpy as jnp
+    from jax.experimental import rnn as library
+
+    if cell != "lstm" or (run is None and jax.default_backend() != "gpu"):
+        return None
+    run = run or library.lstm
+    steps, batch, width = inputs.shape
+    hidden = len(weights["h"])
+    behind = width * 4 * hidden  # where the recurrent kernel begins
+    flat = [weights["x"].T, weights["h"].T, weights["b"], np.zeros_like(weights["b"])]
+
+    def apply(packed, inputs):
+        zeros, lengths = jnp.zeros((1, batch, hidden)), jnp.full((batch,), steps, jnp.int32)
+        rows = jnp.swapaxes(inputs, 0, 1)  # it takes the batch first
+        sizes = {"input_size": width, "hidden_size": hidden, "num_layers": 1}
+        options = {"dropout": 0.0, "bidirectional": False}
+        outputs = run(rows, zeros, zeros, packed, lengths, **sizes, **options)[0]
+        return jnp.swapaxes(outputs, 0, 1)
+
+    def recurrent(gradient):
+        size = hidden * 4 * hidden
+        return np.asarray(gradient)[behind : behind + size].reshape(4 * hidden, hidden).T
+
+    packed = np.concatenate([array.ravel() for array in flat])
+    return _of_jax(apply, packed, inputs, cotangents, recurrent)
+
+
 PEERS = {
     "lstm_jax": ours,
     "plain lax.scan": partial(ours, method="scan"),
@@ -275,4 +313,5 @@ PEERS = {
     "Flax NNX": flax_nnx,
     "Haiku": haiku,
     "Equinox": equinox,
+    "jax.experimental.rnn": jax_rnn,
 }

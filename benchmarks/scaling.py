@@ -142,8 +142,9 @@ def draw(rows: list[dict], path: Path) -> None:
         ("batch B", "time (ms)"),
         ("seeds in a cohort", "trials a second"),
     ]
-    for panel, (x, y) in zip(panels.flat, labels, strict=False):
-        panel.set(xlabel=x, ylabel=y, xscale="log", yscale="log")
+    titles = ["Length", "Memory", "Hidden size", "Batch", "Seeds and devices"]
+    for panel, (x, y), title in zip(panels.flat, labels, titles, strict=False):
+        panel.set(xlabel=x, ylabel=y, title=title, xscale="log", yscale="log")
         panel.grid(alpha=0.3)
         if panel.get_legend_handles_labels()[1]:
             panel.legend()

@@ -2,9 +2,11 @@
 
     pip install -e .[bench]
     python -m benchmarks.unroll_vs_peers --cores=1
+    python -m benchmarks.unroll_vs_peers --gpu             # beside `pip install -e .[cuda]`
 
 Each library runs in a process of its own, bound to the same cores, and only one works at a time:
-every round times each of them once, in turn, so that a slow moment of the machine falls on all.
+every round times each of them once, in an order drawn anew, so that a slow moment of the machine
+falls on all. On a GPU, PyTorch and `jax.experimental.rnn` run cuDNN.
 Before that, all results are compared by value. The floor is the time that the three matrix products
 of a recurrent step (forward, and backward by carry and by kernel) would take at the rate that one
 2048 x 2048 product reaches on the same cores in the same round. Prints Markdown.
@@ -35,11 +37,14 @@ _KEEP_MEMORY = flags.DEFINE_enum(
     ["ours", "all", "none"],
     "Who gets the allocator setting of `lstm_jax.backend.keep_freed_memory`.",
 )
+_GPU = flags.DEFINE_bool("gpu", False, "Runs all on the GPU.")
 
 
-def worker(pipe, name: str, cores: int, keep_memory: bool) -> None:
+def worker(pipe, name: str, cores: int, keep_memory: bool, gpu: bool) -> None:
     """Answers requests: ("build", cell, ...) with results, ("forward" | "backward", calls) with
     seconds a call."""
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the libraries share the GPU
+    os.environ["JAX_PLATFORMS"] = "cuda" if gpu else "cpu"
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
     if keep_memory:
         from lstm_jax.backend import keep_freed_memory
@@ -49,6 +54,7 @@ def worker(pipe, name: str, cores: int, keep_memory: bool) -> None:
         import torch
 
         torch.set_num_threads(cores)
+        torch.backends.cudnn.allow_tf32 = False  # float32, as everywhere here
     else:
         import jax
 
@@ -58,7 +64,8 @@ def worker(pipe, name: str, cores: int, keep_memory: bool) -> None:
         what, *arguments = request
         if what == "build":
             cell, weights, inputs, cotangents = arguments
-            work = PEERS[name](cell, weights, inputs, cotangents)
+            options = {"device": "cuda"} if gpu and name == "PyTorch" else {}
+            work = PEERS[name](cell, weights, inputs, cotangents, **options)
             if work is None:
                 pipe.send(None)
                 continue
@@ -96,7 +103,7 @@ class Library:
         context = multiprocessing.get_context("spawn")
         self.name = name
         self.pipe, other = context.Pipe()
-        arguments = (other, name, _CORES.value, keep[_KEEP_MEMORY.value])
+        arguments = (other, name, _CORES.value, keep[_KEEP_MEMORY.value], _GPU.value)
         context.Process(target=worker, args=arguments, daemon=True).start()
 
     def ask(self, *request):
@@ -155,9 +162,10 @@ def row(libraries: list[Library], cell: str, shape: tuple[int, int, int, int]) -
     }
     seconds = {key: [] for key in calls}
     floors = []
+    order = np.random.default_rng(0)
     for _ in range(_ROUNDS.value):
         floors.append(one_product * libraries[0].ask("product") / (2 * 2048**3))
-        for library in taking_part:
+        for library in order.permutation(taking_part):
             for what in WHAT:
                 key = library.name, what
                 seconds[key].append(library.ask(what, calls[key]))
@@ -183,7 +191,8 @@ def main(argv: list[str]) -> None:
     del argv
     names = ["lstm_jax", *(name for name in _PEERS.value if name != "lstm_jax")]
     libraries = [Library(name) for name in names]
-    print(f"Cores: {_CORES.value}. Allocator keeps memory: {_KEEP_MEMORY.value}.\n")
+    where = "One GPU" if _GPU.value else f"Cores: {_CORES.value}"
+    print(f"{where}. Allocator keeps memory: {_KEEP_MEMORY.value}.\n")
     print("| cell | T,B,I,H | library | forward, ms | of floor | over ours ", end="")
     print("| forward + backward, ms | of floor | over ours |")
     print("| --- | --- | --- | ---: | ---: | --- | ---: | ---: | --- |")

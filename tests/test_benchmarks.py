@@ -28,6 +28,24 @@ def test_peers_compute_the_same(cell, name):
         unroll_vs_peers.compared(cell, name, (ours[0] + 1, ours[1]), ours)
 
 
+def test_weights_are_packed_as_cudnn_has_them():
+    """By the reference that `jax.experimental.rnn` has for its own kernel, which needs a GPU."""
+    from jax.experimental import rnn
+
+    def run(x, h, c, packed, lengths, *, input_size, hidden_size, num_layers, **options):
+        sizes = input_size, hidden_size, num_layers
+        unpacked = rnn.unpack_lstm_weights(packed, *sizes, False)
+        return rnn.lstm_ref(x, h, c, *unpacked, lengths, *sizes, **options)
+
+    given = unroll_vs_peers.problem("lstm", SHAPE)
+    assert peers.jax_rnn("lstm", *given) is None  # no GPU here
+    ours, work = peers.ours("lstm", *given), peers.jax_rnn("lstm", *given, run=run)
+    results = [
+        (work.outputs(work.forward()), work.recurrent(work.backward())) for work in (work, ours)
+    ]
+    unroll_vs_peers.compared("lstm", "jax.experimental.rnn", *results)
+
+
 def test_points_of_scaling_reach_the_longest_sequence():
     points = scaling.points(100_000)
     assert {100_000} == {max(p["steps"] for p in points if p["axis"] == "segments")}
