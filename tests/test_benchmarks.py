@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import peers, scaling, sweep_vs_torch, unroll_vs_peers
+from benchmarks import by_hand, peers, scaling, sweep_vs_torch, unroll_vs_peers
 
 SHAPE = (7, 3, 2, 4)
 
@@ -26,6 +26,13 @@ def test_peers_compute_the_same(cell, name):
     unroll_vs_peers.compared(cell, name, results(peers.PEERS[name]), ours)
     with pytest.raises(SystemExit, match="outputs differ"):
         unroll_vs_peers.compared(cell, name, (ours[0] + 1, ours[1]), ours)
+
+
+@pytest.mark.parametrize("cell", by_hand.HANDS)
+def test_parts_written_by_hand_are_those_of_the_layer(cell):
+    calls = by_hand.parts(cell, *SHAPE)
+    gradient = calls["unroll"]().recurrent_kernel
+    np.testing.assert_allclose(calls["weight product"](), gradient, rtol=1e-4, atol=1e-5)
 
 
 def test_weights_are_packed_as_cudnn_has_them():
