@@ -78,6 +78,13 @@ class Checkpoints:
             self._manager = _manager(self._path)  # reads descriptions
         except _DAMAGE as error:
             self._set_aside(error)
+        except (OSError, MissingExtraError):
+            raise
+        except Exception as error:
+            if not storage.is_remote(self._path):
+                raise
+            # gcsfs has errors of its own, and those of aiohttp.
+            raise OSError(f"{self._path}: cannot be opened: {first_line(error)[:200]}") from error
         return self
 
     def __exit__(self, kind, error, traceback):

@@ -113,6 +113,18 @@ def test_a_damaged_checkpoint_is_set_aside(store):  # noqa: F811
     assert restored(directory, "a") == {"a": 9}
 
 
+def test_what_only_gcsfs_raises_is_told_in_a_line(store, monkeypatch):  # noqa: F811
+    class OfItsOwn(Exception):
+        pass
+
+    def refuse(path):
+        raise OfItsOwn("no such user\nand much more")
+
+    monkeypatch.setattr("lstm_jax.checkpoints._manager", refuse)
+    with pytest.raises(OSError, match=r"cannot be opened: OfItsOwn: no such user$"):
+        Checkpoints(f"gs://{BUCKET}/r", "program").__enter__()
+
+
 def test_a_sweep_gives_the_same_rows_as_on_a_disk(store, tmp_path):  # noqa: F811
     """With a store that errs now and then; and what has ended is not run again."""
     process = start(tmp_path)
