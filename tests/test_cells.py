@@ -97,7 +97,41 @@ def gru_reference(params, inputs, hidden_size, *, reset="before"):
     return np.array(outputs)
 
 
-REFERENCES = {"rnn": rnn_reference, "lstm": lstm_reference, "gru": gru_reference}
+def janet_reference(params, inputs, hidden_size, *, beta=1.0):
+    w_f, w_g = np.split(params.input_kernel, 2, axis=1)
+    u_f, u_g = np.split(params.recurrent_kernel, 2, axis=1)
+    b_f, b_g = np.split(params.bias, 2)
+    memory, outputs = np.zeros(hidden_size), []
+    for x in inputs:
+        s = x @ w_f + memory @ u_f + b_f
+        g = np.tanh(x @ w_g + memory @ u_g + b_g)
+        memory = sigmoid(s) * memory + (1 - sigmoid(s - beta)) * g
+        outputs.append(memory)
+    return np.array(outputs)
+
+
+def ur_lstm_reference(params, inputs, hidden_size):
+    w_f, w_r, w_g, w_o = np.split(params.input_kernel, 4, axis=1)
+    u_f, u_r, u_g, u_o = np.split(params.recurrent_kernel, 4, axis=1)
+    b_f, b_r, b_g, b_o = np.split(params.bias, 4)
+    hidden, memory, outputs = np.zeros(hidden_size), np.zeros(hidden_size), []
+    for x in inputs:
+        f = sigmoid(x @ w_f + hidden @ u_f + b_f)
+        r = sigmoid(x @ w_r + hidden @ u_r + b_r)
+        e = r * (1 - (1 - f) ** 2) + (1 - r) * f**2
+        memory = e * memory + (1 - e) * np.tanh(x @ w_g + hidden @ u_g + b_g)
+        hidden = sigmoid(x @ w_o + hidden @ u_o + b_o) * np.tanh(memory)
+        outputs.append(hidden)
+    return np.array(outputs)
+
+
+REFERENCES = {
+    "rnn": rnn_reference,
+    "lstm": lstm_reference,
+    "gru": gru_reference,
+    "janet": janet_reference,
+    "ur_lstm": ur_lstm_reference,
+}
 
 
 def test_every_cell_has_its_equations_here():
@@ -112,6 +146,9 @@ def test_every_cell_has_its_equations_here():
         ("lstm", {}),
         ("gru", {}),
         ("gru", {"reset": "after"}),
+        ("janet", {}),
+        ("janet", {"beta": 0.3}),
+        ("ur_lstm", {}),
     ],
     ids=str,
 )
@@ -161,6 +198,8 @@ INPUT_NORMAL = scipy.stats.norm(scale=HIDDEN**-0.5)
         ("lstm", {"init": "chrono"}, 1.0),
         ("gru", {}, 1.0),
         ("gru", {"reset": "after"}, 1.0),
+        ("janet", {}, 1.0),
+        ("ur_lstm", {}, 1.0),
     ],
     ids=str,
 )
@@ -241,6 +280,26 @@ def test_chrono_of_a_very_short_time_scale_is_zero():
     np.testing.assert_array_equal(drawn("lstm", init="chrono", time_scale=1.0).bias, 0)
 
 
+def test_biases_of_janet():
+    forget, candidate = np.split(drawn("janet", init="orthogonal").bias, 2)
+    np.testing.assert_array_equal(forget, 1)
+    np.testing.assert_array_equal(candidate, 0)
+    init = quick_jit(CELLS["janet"](2, 256, time_scale=50.0).init)
+    forget, candidate = np.split(init(jax.random.key(3)).bias, 2)
+    assert follows(np.exp(forget), scipy.stats.uniform(loc=1, scale=48))
+    np.testing.assert_array_equal(candidate, 0)
+
+
+def test_the_forget_gate_of_ur_lstm_starts_uniform():
+    init = quick_jit(CELLS["ur_lstm"](2, 256).init)
+    forget, refine, *others = np.split(init(jax.random.key(3)).bias, 4)
+    assert follows(sigmoid(forget), scipy.stats.uniform(loc=1 / 256, scale=1 - 2 / 256))
+    np.testing.assert_array_equal(refine, -forget)
+    np.testing.assert_array_equal(others, 0)
+    alone = quick_jit(CELLS["ur_lstm"](2, 1).init)(jax.random.key(3))
+    assert alone.bias[0] == 0
+
+
 @pytest.mark.parametrize("options", [{}, {"reset": "after"}], ids=str)
 def test_gru_biases_start_at_zero(options):
     params = drawn("gru", **options)
@@ -261,6 +320,10 @@ def test_gru_biases_start_at_zero(options):
         ("lstm", {"init": "chrono", "time_scale": -1.0}, "time_scale=-1.0: must be a finite"),
         ("lstm", {"init": "chrono", "time_scale": float("inf")}, "time_scale=inf: must be"),
         ("gru", {"reset": "never"}, "reset=never: allowed are before, after"),
+        ("janet", {"init": "pytorch"}, "init=pytorch: allowed are chrono, orthogonal"),
+        ("janet", {"forget_bias": 1.0}, "forget_bias=1.0: init=chrono sets it"),
+        ("janet", {"init": "orthogonal", "time_scale": 9.0}, "taken only with init=chrono"),
+        ("janet", {"beta": float("inf")}, "beta=inf: must be a finite number"),
         ("gru", {"init": "zeros"}, "init=zeros: allowed are orthogonal, pytorch"),
     ],
 )

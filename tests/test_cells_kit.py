@@ -503,7 +503,7 @@ def test_check_goes_through_the_words_of_options(tmp_path, capsys, no_set_up):
     ("arguments", "words"),
     [
         (["nothing.py"], "'nothing.py': cannot be read (No such file or directory)"),
-        (["elman"], "cell 'elman' is not known: allowed are gru, lstm, rnn"),
+        (["elman"], f"cell 'elman' is not known: allowed are {', '.join(sorted(CELLS))}"),
         (["lstm:gates=3"], "lstm has no option 'gates=3'"),
         (["lstm", "lstm:init=pytorch"], "a cell file is named"),
         ([], "usage: "),

@@ -42,6 +42,14 @@ def chrono_forget_bias(key: Key, hidden_size: int, time_scale: float) -> Vector:
     return jnp.log(draws)
 
 
+def uniform_gate_bias(key: Key, hidden_size: int) -> Vector:
+    """log(u / (1 - u)) for u ~ U(1/d, 1 - 1/d) and d = `hidden_size`, so that the gate starts
+    uniform (Gu et al. 2020, section 3.2). A single unit starts at 0."""
+    edge = 1 / max(hidden_size, 2)
+    draws = jax.random.uniform(key, (hidden_size,), minval=edge, maxval=1 - edge)
+    return jnp.log(draws) - jnp.log1p(-draws)
+
+
 def require(name: str, value: object, allowed: tuple) -> None:
     """Raises InputError, in one line, where `value` is not among `allowed`."""
     if value not in allowed:
@@ -52,3 +60,9 @@ def require_positive(name: str, value: float) -> None:
     """Raises InputError, in one line, where `value` is not a finite number above zero."""
     if not 0 < value < float("inf"):
         raise InputError(f"{name}={value}: must be a finite number above 0")
+
+
+def require_finite(name: str, value: float) -> None:
+    """Raises InputError, in one line, where `value` is not a finite number."""
+    if not -float("inf") < value < float("inf"):
+        raise InputError(f"{name}={value}: must be a finite number")
