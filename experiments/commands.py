@@ -180,6 +180,7 @@ def run(main: Callable[[], int | None], own: Flags, about: str) -> None:
       about: what `--help` says first.
     """
     warnings.showwarning = _show_warning
+    sys.unraisablehook = show_unraisable
     try:
         extra = own(sys.argv)[1:]
         if extra:
@@ -206,6 +207,14 @@ def _fail(error: object, status: int) -> int:
     line = " ".join(str(error).split()).removeprefix("flag ")
     print(f"error: {line}", file=sys.stderr, flush=True)
     return status
+
+
+def show_unraisable(what: "sys.UnraisableHookArgs") -> None:
+    """A hook that tells everything but this: once a write has failed, TensorStore says of each
+    other one, with a traceback, that nobody waits for it. The first is told as an error."""
+    error = what.exc_value
+    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        sys.__unraisablehook__(what)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from experiments import commands
 from experiments.work import Work
 from launch.base import Job, decode
 from lstm_jax.errors import InputError, first_line
@@ -74,6 +75,7 @@ def planned(job: Job) -> "tuple[Work, dict[str, Cohort]]":
 def main() -> None:
     """Serves standard input until it ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
+    sys.unraisablehook = commands.show_unraisable
     os.dup2(2, 1)  # whatever else is printed is for the log
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
+from experiments import commands
 from lstm_jax import planning
 from lstm_jax.planning import Plan
 from lstm_jax.tasks import new
@@ -258,3 +260,20 @@ def test_minutes_measures_the_machine(tmp_path):
     done = command(*SMALL, "--cells=rnn", "--minutes=5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "--minutes=5: nothing given up" in done.stdout
+
+
+def test_writes_that_nobody_waits_for_are_not_told(capsys):
+    closed = types.SimpleNamespace(exc_value=RuntimeError("Event loop is closed"))
+    commands.show_unraisable(closed)
+    assert capsys.readouterr().err == ""
+
+    class Broken:
+        def __del__(self):
+            raise ValueError("told")
+
+    before, sys.unraisablehook = sys.unraisablehook, commands.show_unraisable
+    try:
+        Broken()
+    finally:
+        sys.unraisablehook = before
+    assert "ValueError: told" in capsys.readouterr().err
