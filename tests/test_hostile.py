@@ -155,6 +155,8 @@ def fill(directory, choices):
 def strange(directory, kind, choices):
     """Something that is not a file."""
     path = directory / choices.choice(["p.jsonl", "q.jsonl", results.MANIFEST, "s.jsonl"])
+    if os.path.lexists(path):  # maybe a pipe, which would keep whoever writes to it waiting
+        return
     with contextlib.suppress(OSError):
         if kind == 0:
             os.mkfifo(path)
