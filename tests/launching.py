@@ -51,13 +51,22 @@ from ray.cluster_utils import Cluster
 
 own = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 cluster = Cluster(initialize_head=True, head_node_args={**own, "include_dashboard": False})
-second = cluster.add_node(**own)
+
+
+def added(number):
+    # A folder of its own for what is sent, as on a machine of its own: killed while it unpacks, a
+    # node would leave half of it to the others.
+    return cluster.add_node(**own, runtime_env_dir_name=f"runtime_resources_{number}")
+
+
+second, nodes = added(1), 1
 print(cluster.address, flush=True)
 for line in sys.stdin:
     if line == "kill\\n":
         cluster.remove_node(second, allow_graceful=False)
     else:
-        second = cluster.add_node(**own)
+        nodes += 1
+        second = added(nodes)
     print("done", flush=True)
 cluster.shutdown()
 """

@@ -150,10 +150,7 @@ def test_kills_of_ray_workers_and_nodes(tmp_path):
     expected = launching.undisturbed(sweep, tmp_path / "undisturbed")
     directory, mark = tmp_path / "rows", f"LSTM_JAX_TEST_MARK={uuid.uuid4()}"
     workers = nodes = 0
-    # The nodes of one machine unpack what is sent into one folder, each removing it first; a worker
-    # of the other that starts just then never finds it. So they have the checkout, too.
-    variables = {**dict([mark.split("=")]), "PYTHONPATH": str(ROOT)}
-    with launching.ray_cluster(**variables) as (order, address):
+    with launching.ray_cluster(**dict([mark.split("=")])) as (order, address):
         flags = f"--address={address}", f"--results_dir={directory}", "--retries=1000"
         process = start("launch.on_ray", *flags, "--", *sweep)
         while process.poll() is None and workers < 20:
