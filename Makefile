@@ -2,6 +2,7 @@
 # make test        lint and the tests, in the same environment
 # make test-all    and the long checks
 # make faults      kills, stops and damages running sweeps: half an hour, one after another
+# make docs        writes docs/cells.md from the code
 # make tpu-compile compiles every cell's training step by the TPU compiler; needs no TPU
 PYTHON ?= python3
 PYTEST_FLAGS ?= -n auto --dist loadgroup
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 TPU_VENV := .venv-tpu
 TPU_READY := $(TPU_VENV)/.ready
 
-.PHONY: sweep test test-all faults lint tpu-compile clean
+.PHONY: sweep test test-all faults lint docs tpu-compile clean
 
 sweep: $(READY)
 	$(BIN)/python -m experiments.gap_sweep $(FLAGS)
@@ -24,6 +25,10 @@ test-all: lint
 
 faults: $(READY)
 	$(BIN)/python -m pytest -m faults -s $(FAULTS_FLAGS)
+
+docs: $(READY)
+	$(BIN)/python -m lstm_jax.cells_page > $(VENV)/cells.md
+	mv $(VENV)/cells.md docs/cells.md
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

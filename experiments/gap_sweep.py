@@ -97,7 +97,7 @@ def chosen(name: str):
 
 def catalogue():
     """The built-in cells and tasks and those of the user's files, which are checked first."""
-    from lstm_jax import cells, tasks
+    from lstm_jax import layers, tasks
     from lstm_jax.cells.check import check as check_cell
     from lstm_jax.spec import load_file
     from lstm_jax.tasks.check import check as check_task
@@ -108,13 +108,13 @@ def catalogue():
         with commands.naming("cell_file"):
             own_cells = [load_file(_CELL_FILE.value, "cell")]
             check_cell(own_cells[0].constructor)
-            Catalogue(cells.CELLS, {}, own_cells)
+            Catalogue(layers.MODELS, {}, own_cells)
     if _TASK_FILE.value is not None:
         with commands.naming("task_file"):
             own_tasks = [load_file(_TASK_FILE.value, "task")]
             check_task(own_tasks[0].constructor)
             Catalogue({}, tasks.TASKS, (), own_tasks)
-    return Catalogue(cells.CELLS, tasks.TASKS, own_cells, own_tasks)
+    return Catalogue(layers.MODELS, tasks.TASKS, own_cells, own_tasks)
 
 
 def specs(known) -> tuple[str, list[str]]:
@@ -130,8 +130,7 @@ def specs(known) -> tuple[str, list[str]]:
         known.task(task)
     with commands.naming("cells"):
         for text in cells:
-            spec = known.cell(text)
-            known.cells[spec.name](2, 2, **spec.arguments(gap=max(chosen("gaps"))))
+            known.cell(text)
     return task, cells
 
 

@@ -1,8 +1,9 @@
 """Every stream of random numbers, in one place.
 
 One root key a seed. From it, by `fold_in` with a named constant, independent streams: `INIT` for
-parameters, `DATA` for training examples, `NOISE` for dropout and the like. The streams of update
-`u` are folded by `u`, so that a trial resumed at update `u` draws what it would have drawn.
+parameters, `DATA` for training examples, `NOISE` for dropout and the like, `GUESSES` for an
+optimizer that draws parameters. The streams of update `u` are folded by `u`, so that a trial
+resumed at update `u` draws what it would have drawn.
 Evaluation sets hang on the task alone, never on the seed: they are paired over cells and seeds.
 """
 
@@ -11,7 +12,7 @@ from jaxtyping import Array, Int
 
 from lstm_jax.arrays import Key
 
-INIT, DATA, NOISE = 0, 1, 2
+INIT, DATA, NOISE, GUESSES = 0, 1, 2, 3
 # A root that no seed reaches (seeds are below 2**31 - 1), so that evaluation and training examples
 # come from different streams.
 _EVALUATION_ROOT = 2**31 - 1
@@ -37,6 +38,11 @@ def data(root_key: Key, update: Int[Array, ""]) -> Key:
 def noise(root_key: Key, update: Int[Array, ""]) -> Key:
     """The key of the noise (dropout, zoneout) of one update."""
     return jax.random.fold_in(jax.random.fold_in(root_key, NOISE), update)
+
+
+def guesses(root_key: Key, update: Int[Array, ""]) -> Key:
+    """The key of the parameters that an optimizer draws at one update."""
+    return jax.random.fold_in(jax.random.fold_in(root_key, GUESSES), update)
 
 
 def evaluation(split: str) -> Key:

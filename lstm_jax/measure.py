@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from etils import epath
 
 from lstm_jax import backend, figures, results, storage, table
-from lstm_jax.cells import CELLS
 from lstm_jax.cells.check import check_structure
 from lstm_jax.errors import InputError
+from lstm_jax.layers import MODELS
 from lstm_jax.progress import Bar
 from lstm_jax.results import Record, Row
 from lstm_jax.running import Outcome, plan, run
@@ -115,7 +115,7 @@ def measure_horizon(
     if own and catalogue is not None:
         raise InputError("cell: give constructors or a catalogue that has them, not both")
     if catalogue is None:
-        catalogue = Catalogue(CELLS, TASKS, own_cells=own)
+        catalogue = Catalogue(MODELS, TASKS, own_cells=own)
     trials = make_sweep(
         catalogue,
         task=task,

@@ -4,6 +4,8 @@ A trial's update is `params - learning_rate * direction`, with the direction fro
 trials of one compiled program may differ in their rates.
 """
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from lstm_jax.errors import InputError
@@ -30,6 +32,33 @@ def sgd(*, momentum: float = 0.0) -> optax.GradientTransformation:
     return optax.trace(decay=momentum) if momentum else optax.identity()
 
 
+def guess(*, scale: float = 1.0) -> optax.GradientTransformationExtraArgs:
+    """No learning at all: at each update all parameters are drawn anew, U(±scale), and kept where
+    their loss on the batch is below that of those held so far (random weight guessing: Hochreiter &
+    Schmidhuber 1996, "Bridging long time lags by weight guessing and LSTM").
+
+    What it solves says more of the task than of a cell. Its step leads to the guess itself, so it
+    wants a learning rate of 1. The budget counts guesses.
+    """
+    _require_positive(scale=scale)
+
+    def update(gradient, state, params, *, value, value_fn, key, **others):
+        del gradient, others
+        leaves, structure = jax.tree.flatten(params)
+        draws = [
+            jax.random.uniform(k, leaf.shape, leaf.dtype, -scale, scale)
+            for k, leaf in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
+        ]
+        better = value_fn(structure.unflatten(draws)) < value
+        steps = [
+            jnp.where(better, leaf - draw, jnp.zeros_like(leaf))
+            for leaf, draw in zip(leaves, draws, strict=True)
+        ]
+        return structure.unflatten(steps), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
 def _require_decays(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value < 1:
@@ -42,7 +71,9 @@ def _require_positive(**values: float) -> None:
             raise InputError(f"{name}={value}: must be above 0")
 
 
-OPTIMIZERS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}
+OPTIMIZERS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd, "guess": guess}
+# Those that lead to their next parameters by themselves.
+UNIT_RATE = ("guess",)
 
 
 def norm(threshold: float) -> optax.GradientTransformation:
@@ -58,8 +89,9 @@ def value(threshold: float) -> optax.GradientTransformation:
 _CLIPS = {"norm": norm, "value": value}
 
 
-def direction(optimizer: str, clip: str) -> optax.GradientTransformation:
-    """Clipping, then the optimizer's direction.
+def direction(optimizer: str, clip: str) -> optax.GradientTransformationExtraArgs:
+    """Clipping, then the optimizer's direction. Its `update` takes, beside Optax's arguments, the
+    loss `value`, the loss as a function `value_fn` of parameters, and a `key`.
 
     Args:
       optimizer: spec such as `adam` or `sgd:momentum=0.9`.
@@ -70,6 +102,9 @@ def direction(optimizer: str, clip: str) -> optax.GradientTransformation:
     """
     spec = parse(optimizer, OPTIMIZERS, "optimizer", knows_gap=False)
     transformation = OPTIMIZERS[spec.name](**spec.resolved)
+    transformation = optax.with_extra_args_support(transformation)
+    if spec.name in UNIT_RATE:  # it reads no gradient
+        return transformation
     if clip == "none":
         return transformation
     name, _, threshold = clip.partition(":")

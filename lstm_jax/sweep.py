@@ -2,12 +2,13 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
 from lstm_jax.errors import InputError
 from lstm_jax.keys import MAX_SEED
+from lstm_jax.optimizers import UNIT_RATE
 from lstm_jax.training import assemble, build_task
 from lstm_jax.trial import Catalogue, Trial, program_id, trial_id
 
@@ -18,6 +19,7 @@ REFERENCE_CELL = "lstm"
 PRECISIONS = ("float32", "default", "high", "highest", "tensorfloat32", "bfloat16")
 MAX_LEARNING_RATE = 1e9
 _MAX_MATCHED_SIZE = 2**14
+_MAX_UNIT = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +94,9 @@ def make_sweep(
             raise InputError(
                 f"learning_rates={rate}: must be above 0 and at most {MAX_LEARNING_RATE:g}"
             )
+    name, _, _ = settings.optimizer.partition(":")
+    if name in UNIT_RATE and list(learning_rates) != [1]:
+        raise InputError(f"learning_rates: with optimizer={settings.optimizer} the only one is 1")
     for seed in seeds:
         if not 0 <= seed <= MAX_SEED:
             raise InputError(f"seeds={seed}: must be whole numbers from 0 to {MAX_SEED}")
@@ -137,13 +142,16 @@ def trial_ids(trials: Sequence[Trial], catalogue: Catalogue) -> list[str]:
 
 
 def _hidden_sizes(catalogue: Catalogue, settings: Settings):
-    """A function from a trial with the reference's hidden size to its own."""
-    if settings.match == "hidden":
-        return lambda trial: trial.hidden_size
+    """A function from a trial with the reference's hidden size to its own; each cell is built once,
+    so that options which its constructor refuses are found here."""
 
     @cache
     def parameters(trial: Trial) -> int:
         return assemble(trial, catalogue).network.parameters
+
+    def same(trial: Trial) -> int:
+        parameters(trial)
+        return trial.hidden_size
 
     def matched(trial: Trial) -> int:
         reference = dataclasses.replace(trial, cell=REFERENCE_CELL, cell_file_sha256="")
@@ -152,21 +160,22 @@ def _hidden_sizes(catalogue: Catalogue, settings: Settings):
         def at(size: int) -> int:
             return parameters(dataclasses.replace(trial, hidden_size=size))
 
-        if at(trial.hidden_size) == target:
+        unit = _smallest_size(at)
+        if trial.hidden_size % unit == 0 and at(trial.hidden_size) == target:
             return trial.hidden_size
         # The count rises with the size: bisect for the last size at or below the target.
         low, high = 1, 2
-        while at(high) <= target:
+        while at(unit * high) <= target:
             low, high = high, 2 * high
-            if high > _MAX_MATCHED_SIZE:
+            if unit * high > _MAX_MATCHED_SIZE:
                 raise InputError(
                     f"match=parameters: {trial.cell} does not grow with hidden_size; allowed for "
                     "such a cell is match=hidden"
                 )
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if at(middle) <= target else (low, middle)
-        return min((low, high), key=lambda size: abs(at(size) - target))
+            low, high = (middle, high) if at(unit * middle) <= target else (low, middle)
+        return min((unit * low, unit * high), key=lambda size: abs(at(size) - target))
 
     sizes: dict[tuple, int] = {}
 
@@ -175,10 +184,23 @@ def _hidden_sizes(catalogue: Catalogue, settings: Settings):
         task = build_task(catalogue, trial.task, trial.gap)
         shape = (trial.cell, task.kind, task.input_size, task.output_size)
         if shape not in sizes:
-            sizes[shape] = matched(trial)
+            sizes[shape] = same(trial) if settings.match == "hidden" else matched(trial)
         return sizes[shape]
 
     return by_shape
+
+
+def _smallest_size(at: Callable[[int], int]) -> int:
+    """The smallest hidden size that a cell takes, of which it takes all multiples: one with heads
+    or blocks refuses others."""
+    for size in range(1, _MAX_UNIT + 1):
+        try:
+            at(size)
+        except InputError as error:
+            refused = error
+        else:
+            return size
+    raise refused
 
 
 def _require_list(name: str, values: list) -> None:

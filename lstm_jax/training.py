@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 from lstm_jax import keys
 from lstm_jax.arrays import Array, PyTree, count
 from lstm_jax.cells.base import Cell
-from lstm_jax.layers.base import layer
+from lstm_jax.layers.base import Layer, layer
 from lstm_jax.network import FunctionalNetwork, first_layer_input_size, functional
 from lstm_jax.optimizers import direction
 from lstm_jax.tasks.base import Example, Task, example_loss
@@ -35,10 +35,10 @@ class Assembly(NamedTuple):
     """What a trial is made of, built once per cohort."""
 
     task: Task
-    cell: Cell
+    cell: Cell | Layer
     cell_input_size: int
     network: FunctionalNetwork
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformationExtraArgs
 
 
 class State(NamedTuple):
@@ -95,20 +95,20 @@ def assemble(trial: Trial, catalogue: Catalogue) -> Assembly:
     task = build_task(catalogue, trial.task, trial.gap)
     cell_spec = catalogue.cell(trial.cell)
     build_cell = partial(catalogue.cells[cell_spec.name], **cell_spec.arguments(trial.gap))
-    cells = []
+    models = []
     first_size = first_layer_input_size(task.kind, task.input_size, trial.embedding_size)
     input_size = first_size
     for _ in range(trial.layers):
-        cells.append(build_cell(input_size, trial.hidden_size))
-        input_size = cells[-1].output_size
+        models.append(build_cell(input_size, trial.hidden_size))
+        input_size = models[-1].output_size
     network = functional(
-        [layer(cell) for cell in cells],
+        [model if isinstance(model, Layer) else layer(model) for model in models],
         kind=task.kind,
         input_size=task.input_size,
         output_size=task.output_size,
         embedding_size=trial.embedding_size,
     )
-    return Assembly(task, cells[0], first_size, network, direction(trial.optimizer, trial.clip))
+    return Assembly(task, models[0], first_size, network, direction(trial.optimizer, trial.clip))
 
 
 def build_task(catalogue: Catalogue, task: str, gap: int) -> Task:
@@ -220,7 +220,14 @@ def _advance(
         examples = jax.vmap(task.sample, in_axes=(None, 0))(data, data_keys)
         value, gradient = jax.value_and_grad(loss)(state.params, examples, noise_keys)
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes floats and integer counts
-            steps, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+            steps, optimizer_state = optimizer.update(
+                gradient,
+                state.optimizer,
+                state.params,
+                value=value,
+                value_fn=lambda params: loss(params, examples, noise_keys),
+                key=keys.guesses(root, state.update),
+            )
         params = jax.tree.map(
             lambda leaf, step: leaf - (learning_rate * step).astype(leaf.dtype), state.params, steps
         )
@@ -262,9 +269,9 @@ def _evaluate(
     )
 
 
-def carry_size(cell: Cell) -> int:
-    """Scalars that a cell hands from step to step."""
-    return count(_carry_shapes(cell))
+def carry_size(cell: Cell | Layer) -> int:
+    """Scalars that a cell hands from step to step; 0 for a layer that is no recurrence."""
+    return 0 if isinstance(cell, Layer) else count(_carry_shapes(cell))
 
 
 def _carry_shapes(cell: Cell) -> PyTree:
@@ -273,8 +280,11 @@ def _carry_shapes(cell: Cell) -> PyTree:
     )
 
 
-def flops_per_step(cell: Cell, input_size: int) -> float | None:
-    """Floating-point operations of one step of a cell, forward, one example, as XLA counts them."""
+def flops_per_step(cell: Cell | Layer, input_size: int) -> float | None:
+    """Floating-point operations of one step of a cell, forward, one example, as XLA counts them;
+    None for a layer, which has no steps."""
+    if isinstance(cell, Layer):
+        return None
 
     def one_step(weights, carry, inputs):
         return cell.step(weights, carry, cell.project(weights, inputs, None))

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from equations import EQUATIONS, sigmoid
 
 from lstm_jax.cells import CELLS
 from lstm_jax.cells.case import Case, quick_jit
 from lstm_jax.cells.check import broken_structure, label, message, variations
 from lstm_jax.cells.clauses import CLAUSES
+from lstm_jax.cells.sketch import Sketch
 from lstm_jax.errors import InputError
 from lstm_jax.unroll import unroll
 
@@ -44,123 +46,41 @@ def test_contract_of_variations(name, clause):
     assert message(clause, CLAUSES[clause], case(name)) == ""
 
 
-# Equations, transcribed from the papers into NumPy, one gate at a time.
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def rnn_reference(params, inputs, hidden_size, *, activation="tanh"):
-    activate = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}[activation]
-    hidden, outputs = np.zeros(hidden_size), []
-    for x in inputs:
-        hidden = activate(x @ params.input_kernel + hidden @ params.recurrent_kernel + params.bias)
-        outputs.append(hidden)
-    return np.array(outputs)
-
-
-def lstm_reference(params, inputs, hidden_size):
-    w_i, w_f, w_g, w_o = np.split(params.input_kernel, 4, axis=1)
-    u_i, u_f, u_g, u_o = np.split(params.recurrent_kernel, 4, axis=1)
-    b_i, b_f, b_g, b_o = np.split(params.bias, 4)
-    hidden, memory, outputs = np.zeros(hidden_size), np.zeros(hidden_size), []
-    for x in inputs:
-        i = sigmoid(x @ w_i + hidden @ u_i + b_i)
-        f = sigmoid(x @ w_f + hidden @ u_f + b_f)
-        g = np.tanh(x @ w_g + hidden @ u_g + b_g)
-        o = sigmoid(x @ w_o + hidden @ u_o + b_o)
-        memory = f * memory + i * g
-        hidden = o * np.tanh(memory)
-        outputs.append(hidden)
-    return np.array(outputs)
-
-
-def gru_reference(params, inputs, hidden_size, *, reset="before"):
-    w_z, w_r, w_n = np.split(params.input_kernel, 3, axis=1)
-    b_z, b_r, b_n = np.split(params.bias, 3)
-    if reset == "before":
-        u_z, u_r = np.split(params.gate_kernel, 2, axis=1)
-        u_n = params.candidate_kernel
-    else:
-        u_z, u_r, u_n = np.split(params.recurrent_kernel, 3, axis=1)
-    hidden, outputs = np.zeros(hidden_size), []
-    for x in inputs:
-        z = sigmoid(x @ w_z + hidden @ u_z + b_z)
-        r = sigmoid(x @ w_r + hidden @ u_r + b_r)
-        if reset == "before":
-            n = np.tanh(x @ w_n + (r * hidden) @ u_n + b_n)
-        else:
-            n = np.tanh(x @ w_n + r * (hidden @ u_n + params.candidate_bias) + b_n)
-        hidden = (1 - z) * hidden + z * n
-        outputs.append(hidden)
-    return np.array(outputs)
-
-
-def janet_reference(params, inputs, hidden_size, *, beta=1.0):
-    w_f, w_g = np.split(params.input_kernel, 2, axis=1)
-    u_f, u_g = np.split(params.recurrent_kernel, 2, axis=1)
-    b_f, b_g = np.split(params.bias, 2)
-    memory, outputs = np.zeros(hidden_size), []
-    for x in inputs:
-        s = x @ w_f + memory @ u_f + b_f
-        g = np.tanh(x @ w_g + memory @ u_g + b_g)
-        memory = sigmoid(s) * memory + (1 - sigmoid(s - beta)) * g
-        outputs.append(memory)
-    return np.array(outputs)
-
-
-def ur_lstm_reference(params, inputs, hidden_size):
-    w_f, w_r, w_g, w_o = np.split(params.input_kernel, 4, axis=1)
-    u_f, u_r, u_g, u_o = np.split(params.recurrent_kernel, 4, axis=1)
-    b_f, b_r, b_g, b_o = np.split(params.bias, 4)
-    hidden, memory, outputs = np.zeros(hidden_size), np.zeros(hidden_size), []
-    for x in inputs:
-        f = sigmoid(x @ w_f + hidden @ u_f + b_f)
-        r = sigmoid(x @ w_r + hidden @ u_r + b_r)
-        e = r * (1 - (1 - f) ** 2) + (1 - r) * f**2
-        memory = e * memory + (1 - e) * np.tanh(x @ w_g + hidden @ u_g + b_g)
-        hidden = sigmoid(x @ w_o + hidden @ u_o + b_o) * np.tanh(memory)
-        outputs.append(hidden)
-    return np.array(outputs)
-
-
-REFERENCES = {
-    "rnn": rnn_reference,
-    "lstm": lstm_reference,
-    "gru": gru_reference,
-    "janet": janet_reference,
-    "ur_lstm": ur_lstm_reference,
-}
-
-
-def test_every_cell_has_its_equations_here():
-    assert set(REFERENCES) == set(CELLS)
+# Values and gradients against the equations, transcribed into NumPy.
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [
-        ("rnn", {}),
-        ("rnn", {"activation": "relu"}),
-        ("lstm", {}),
-        ("gru", {}),
-        ("gru", {"reset": "after"}),
-        ("janet", {}),
-        ("janet", {"beta": 0.3}),
-        ("ur_lstm", {}),
-    ],
-    ids=str,
+    [(name, options) for name, (_, given) in EQUATIONS.items() for options in given],
+    ids=lambda part: part if isinstance(part, str) else label("", part),
 )
 def test_equations(name, options, x64):
     random = np.random.default_rng(1)
-    cell = CELLS[name](3, 5, **options)
-    shapes = jax.eval_shape(cell.init, jax.random.key(0))
-    params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape), shapes)
-    inputs = random.normal(size=(7, 3))
-    expected = REFERENCES[name](params, inputs, 5, **options)
-    outputs = unroll(cell, jax.tree.map(jnp.asarray, params), jnp.asarray(inputs)).outputs
-    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-12)
+    sketch = Sketch(partial(CELLS[name], **options))
+    cell, size = sketch.cell, sketch.hidden_size
+    params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape), sketch.params)
+    inputs = random.normal(size=(7, sketch.input_size))
+    cotangents = random.normal(size=(7, cell.output_size))
+    direction = jax.tree.map(lambda leaf: random.normal(size=leaf.shape), params)
+
+    def transcribed(step):
+        moved = jax.tree.map(lambda leaf, by: leaf + step * by, params, direction)
+        return EQUATIONS[name][0](moved, inputs, size, **options)
+
+    def objective(params):
+        outputs = unroll(cell, params, jnp.asarray(inputs)).outputs
+        return (outputs * cotangents).sum(), outputs
+
+    run = quick_jit(jax.value_and_grad(objective, has_aux=True))
+    (_, outputs), gradient = run(jax.tree.map(jnp.asarray, params))
+    np.testing.assert_allclose(outputs, transcribed(0), rtol=0, atol=1e-11)
+    step = 1e-6
+    differences = (transcribed(step) - transcribed(-step)) / (2 * step)
+    slope = sum(
+        (leaf * by).sum()
+        for leaf, by in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+    )
+    np.testing.assert_allclose(slope, (differences * cotangents).sum(), rtol=1e-6, atol=1e-6)
 
 
 # How parameters start, as documented.

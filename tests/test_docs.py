@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_jax import figures, results, table
+from lstm_jax import cells_page, figures, results, table
 from lstm_jax.cells import new as new_cell
 from lstm_jax.summary import summarise
 from lstm_jax.tasks import new as new_task
@@ -77,6 +77,8 @@ def test_the_tree_names_every_file_once():
         for path in (ROOT / folder).rglob("*.py")
         if path.name != "__init__.py"
     ]
+    cells = (ROOT / "docs" / "cells.md").read_text()
+    files = [path for path in files if f"[`{path}`]" not in cells]
     for path in files:
         assert [name for name in named if name == path.name], path
     assert tree.count("\n") >= len(files)
@@ -93,6 +95,12 @@ def test_the_published_rows_give_the_published_table(published):
     for line in shown.splitlines():
         if line.startswith("|"):
             assert line in README
+
+
+def test_the_page_of_cells_is_that_of_the_code():
+    """If not: make docs."""
+    page = (ROOT / "docs" / "cells.md").read_text()
+    assert page == cells_page.markdown(ROOT / cells_page.ROWS)
 
 
 def test_links_lead_somewhere():

@@ -61,6 +61,36 @@ class StepFn(Protocol):
     ) -> tuple[PyTree, Vector]: ...
 
 
+class GatesFn(Protocol):
+    """The gates of one step, by name: floats of at least 0, mostly `[hidden]`. For looking at;
+    nothing in training calls it (`inspection.gate_values` does, over time)."""
+
+    def __call__(
+        self, weights: PyTree, carry: PyTree, projected: PyTree
+    ) -> dict[str, jnp.ndarray]: ...
+
+
+class AdvanceFn(Protocol):
+    """A step that also tells its gates: `(carry, output, gates)`."""
+
+    def __call__(
+        self, weights: PyTree, carry: PyTree, projected: PyTree, dot: Dot
+    ) -> tuple[PyTree, Vector, dict[str, jnp.ndarray]]: ...
+
+
+def gated(advance: AdvanceFn) -> tuple[StepFn, GatesFn]:
+    """`step` and `gates` of one function, so that what is shown is what was computed."""
+
+    def step(weights, carry, projected, dot=jnp.matmul):
+        after, output, _ = advance(weights, carry, projected, dot)
+        return after, output
+
+    def gates(weights, carry, projected):
+        return advance(weights, carry, projected, jnp.matmul)[2]
+
+    return step, gates
+
+
 def prepare_nothing(params: PyTree) -> PyTree:
     """The default `prepare`: the weights are the parameters."""
     return params
@@ -76,6 +106,8 @@ class Cell(NamedTuple):
     step: StepFn
     output_size: int
     prepare: PrepareFn = prepare_nothing
+    gates: GatesFn | None = None
+    parallel: bool = False  # linear in the carry, so that a parallel scan could run it
 
 
 CellConstructor = Callable[..., Cell]

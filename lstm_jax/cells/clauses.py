@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from lstm_jax.arrays import PyTree
-from lstm_jax.cells.case import BATCH, CHUNK, TIME, Case, Gradients
+from lstm_jax.cells.case import BATCH, CHUNK, TIME, Case, Gradients, quick_jit
 from lstm_jax.cells.products import products
 from lstm_jax.cells.sketch import entries, named_leaves
 from lstm_jax.errors import require
@@ -184,16 +184,42 @@ def compiled(case: Case) -> None:
 
 
 def long(case: Case) -> None:
-    """Outputs and carry stay finite over a long sequence."""
-    unrolled = case.plain
+    """From fresh parameters, outputs and carry stay finite over a long sequence."""
+    params = case.drawn(0)
+    unrolled = case.run(params=params)
     for chunk in range(1, LONG // TIME):
-        unrolled = case.run(case.normal(case.inputs.shape), carries=unrolled.carry)
+        inputs = case.normal(case.inputs.shape)
+        unrolled = case.run(inputs, carries=unrolled.carry, params=params)
         steps = (chunk + 1) * TIME
         require(np.isfinite(unrolled.outputs).all(), f"outputs are not finite after {steps} steps")
     for name, leaf in named_leaves(unrolled.carry):
         # -inf may be meant (a log of zero); NaN and +inf are not.
         broken = np.isnan(leaf).any() or np.isposinf(np.real(leaf)).any()
         require(not broken, f"carry leaf `{name}` is not finite after {LONG} steps")
+
+
+def gates(case: Case) -> None:
+    """Gates, where a cell shows them, are named arrays of finite floats, at least 0."""
+    if case.cell.gates is None:
+        return
+
+    @quick_jit
+    def show(params, carry, inputs):
+        weights = case.cell.prepare(params)
+        return case.cell.gates(weights, carry, case.cell.project(weights, inputs, None))
+
+    values = show(case.params, case.carry, case.inputs[0, 0])
+    require(isinstance(values, dict) and values, "`gates` gives no dict of arrays by name")
+    for name, leaf in values.items():
+        array = np.asarray(leaf)
+        require(
+            np.issubdtype(array.dtype, np.floating) and array.ndim >= 1,
+            f"gate `{name}` is {array.dtype}{list(array.shape)}: must be floats with an axis",
+        )
+        require(
+            bool(np.isfinite(array).all() and (array >= 0).all()),
+            f"gate `{name}` has values that are negative or not finite",
+        )
 
 
 def hoisted(case: Case) -> None:
@@ -250,4 +276,5 @@ CLAUSES: dict[str, Callable[[Case], None]] = {
     "randomness": randomness,
     "long": long,
     "hoisted": hoisted,
+    "gates": gates,
 }

@@ -5,8 +5,9 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.base import Cell
+from lstm_jax.cells.base import Cell, gated
 from lstm_jax.cells.initializers import (
+    gate_biases,
     orthogonal_blocks,
     pytorch_bias,
     pytorch_uniform,
@@ -42,7 +43,8 @@ def gru(
     hidden_size: int,
     *,
     reset: Literal["before", "after"] = "before",
-    init: Literal["orthogonal", "pytorch"] = "orthogonal",
+    init: Literal["orthogonal", "pytorch", "chrono"] = "orthogonal",
+    time_scale: float | None = None,
 ) -> Cell:
     """GRU (Cho et al. 2014), with z in the essay's sense: z = 1 takes the candidate::
 
@@ -60,20 +62,26 @@ def gru(
       hidden_size: units; also the size of the output, which is h_t.
       reset: whether the reset gate acts before the recurrent product or after it.
       init: `orthogonal`, W ~ N(0, 1/input), every U_* orthogonal, biases zero; `pytorch`, all
-        parameters U(±1/sqrt(hidden)) as in `torch.nn.GRU`, biases of gates the sum of its two.
+        parameters U(±1/sqrt(hidden)) as in `torch.nn.GRU`, biases of gates the sum of its two;
+        `chrono`, as `orthogonal` with b_z ~ -log U(1, T-1) for T = `time_scale` (Tallec & Ollivier
+        2018).
+      time_scale: T of `chrono`, in steps; default 200, one scale for every gap.
 
     Raises:
-      InputError: an option outside what is named above.
+      InputError: an option outside what is named above, or one that `init` does not take.
     """
     require("reset", reset, ("before", "after"))
-    require("init", init, ("orthogonal", "pytorch"))
+    require("init", init, ("orthogonal", "pytorch", "chrono"))
+    biases = gate_biases(init, None, time_scale, default=0.0)
 
     def init_params(key):
         input_key, recurrent_key, bias_key, *candidate_keys = jax.random.split(key, 5)
-        if init == "orthogonal":
+        if init != "pytorch":
             input_kernel = scaled_normal(input_key, input_size, 3 * hidden_size)
             recurrent_kernel = orthogonal_blocks(recurrent_key, hidden_size, 3)
-            bias = jnp.zeros(3 * hidden_size)
+            # 1 - z is what forgets.
+            _, update_bias = biases(bias_key, hidden_size)
+            bias = jnp.zeros(3 * hidden_size).at[:hidden_size].set(update_bias)
             candidate_bias = jnp.zeros(hidden_size)
         else:
             input_kernel = pytorch_uniform(input_key, (input_size, 3 * hidden_size), hidden_size)
@@ -98,26 +106,21 @@ def gru(
         del key
         return inputs @ weights.input_kernel + weights.bias
 
-    def step_before(weights, carry, projected, dot=jnp.matmul):
+    def advance(weights, carry, projected, dot):
         update, reset_gate, candidate = jnp.split(projected, 3)
-        recurrent = jnp.split(dot(carry.hidden, weights.gate_kernel), 2)
+        hidden = carry.hidden
+        if reset == "before":
+            recurrent = jnp.split(dot(hidden, weights.gate_kernel), 2)
+        else:
+            recurrent = jnp.split(dot(hidden, weights.recurrent_kernel), 3)
         update = jax.nn.sigmoid(update + recurrent[0])
         reset_gate = jax.nn.sigmoid(reset_gate + recurrent[1])
-        candidate = jnp.tanh(candidate + dot(reset_gate * carry.hidden, weights.candidate_kernel))
-        return _interpolate(carry, update, candidate)
+        if reset == "before":
+            candidate = candidate + dot(reset_gate * hidden, weights.candidate_kernel)
+        else:
+            candidate = candidate + reset_gate * (recurrent[2] + weights.candidate_bias)
+        hidden = (1 - update) * hidden + update * jnp.tanh(candidate)
+        return GRUCarry(hidden), hidden, {"update": update, "reset": reset_gate}
 
-    def step_after(weights, carry, projected, dot=jnp.matmul):
-        update, reset_gate, candidate = jnp.split(projected, 3)
-        recurrent = jnp.split(dot(carry.hidden, weights.recurrent_kernel), 3)
-        update = jax.nn.sigmoid(update + recurrent[0])
-        reset_gate = jax.nn.sigmoid(reset_gate + recurrent[1])
-        candidate = jnp.tanh(candidate + reset_gate * (recurrent[2] + weights.candidate_bias))
-        return _interpolate(carry, update, candidate)
-
-    step = step_before if reset == "before" else step_after
-    return Cell(init_params, initial_carry, project, step, output_size=hidden_size)
-
-
-def _interpolate(carry, update, candidate):
-    hidden = (1 - update) * carry.hidden + update * candidate
-    return GRUCarry(hidden), hidden
+    step, gates = gated(advance)
+    return Cell(init_params, initial_carry, project, step, hidden_size, gates=gates)

@@ -5,16 +5,14 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.base import Cell
+from lstm_jax.cells.base import Cell, gated
 from lstm_jax.cells.initializers import (
-    chrono_forget_bias,
+    gate_biases,
     orthogonal_blocks,
     require,
     require_finite,
-    require_positive,
     scaled_normal,
 )
-from lstm_jax.errors import InputError
 
 
 class JANETParams(NamedTuple):
@@ -61,23 +59,11 @@ def janet(
     """
     require("init", init, ("chrono", "orthogonal"))
     require_finite("beta", beta)
-    if init == "chrono":
-        if forget_bias is not None:
-            raise InputError(f"forget_bias={forget_bias}: init=chrono sets it; leave it out")
-        time_scale = 200.0 if time_scale is None else time_scale
-        require_positive("time_scale", time_scale)
-    elif time_scale is not None:
-        raise InputError(f"time_scale={time_scale}: taken only with init=chrono")
-    else:
-        forget_bias = 1.0 if forget_bias is None else forget_bias
-        require_finite("forget_bias", forget_bias)
+    biases = gate_biases(init, forget_bias, time_scale)
 
     def init_params(key):
         input_key, recurrent_key, bias_key = jax.random.split(key, 3)
-        if init == "chrono":
-            forget = chrono_forget_bias(bias_key, hidden_size, time_scale)
-        else:
-            forget = jnp.full(hidden_size, forget_bias)
+        forget, _ = biases(bias_key, hidden_size)
         return JANETParams(
             scaled_normal(input_key, input_size, 2 * hidden_size),
             orthogonal_blocks(recurrent_key, hidden_size, 2),
@@ -91,10 +77,11 @@ def janet(
         del key
         return inputs @ weights.input_kernel + weights.bias
 
-    def step(weights, carry, projected, dot=jnp.matmul):
+    def advance(weights, carry, projected, dot):
         forget, candidate = jnp.split(projected + dot(carry.memory, weights.recurrent_kernel), 2)
-        kept = jax.nn.sigmoid(forget) * carry.memory
-        memory = kept + jax.nn.sigmoid(beta - forget) * jnp.tanh(candidate)
-        return JANETCarry(memory), memory
+        gates = {"forget": jax.nn.sigmoid(forget), "input": jax.nn.sigmoid(beta - forget)}
+        memory = gates["forget"] * carry.memory + gates["input"] * jnp.tanh(candidate)
+        return JANETCarry(memory), memory, gates
 
-    return Cell(init_params, initial_carry, project, step, output_size=hidden_size)
+    step, gates = gated(advance)
+    return Cell(init_params, initial_carry, project, step, hidden_size, gates=gates)

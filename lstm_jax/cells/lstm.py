@@ -5,17 +5,18 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.base import Cell
+from lstm_jax.cells.base import Cell, gated
 from lstm_jax.cells.initializers import (
-    chrono_forget_bias,
+    gate_biases,
     orthogonal_blocks,
     pytorch_bias,
     pytorch_uniform,
     require,
-    require_positive,
+    require_at_least,
+    require_rate,
     scaled_normal,
 )
-from lstm_jax.errors import InputError
+from lstm_jax.cells.noise import dropout_mask
 
 
 class LSTMParams(NamedTuple):
@@ -26,8 +27,17 @@ class LSTMParams(NamedTuple):
     bias: jax.Array  # [4 * hidden]
 
 
+class LSTMProjectionParams(NamedTuple):
+    """As LSTMParams, with h of `projection` units."""
+
+    input_kernel: jax.Array  # [input, 4 * hidden]
+    recurrent_kernel: jax.Array  # [projection, 4 * hidden]
+    bias: jax.Array  # [4 * hidden]
+    projection_kernel: jax.Array  # [hidden, projection]
+
+
 class LSTMCarry(NamedTuple):
-    hidden: jax.Array  # [hidden], h
+    hidden: jax.Array  # [hidden] (or [projection]), h
     memory: jax.Array  # [hidden], C in the essay
 
 
@@ -38,6 +48,8 @@ def lstm(
     init: Literal["orthogonal", "pytorch", "chrono"] = "orthogonal",
     forget_bias: float | None = None,
     time_scale: float | None = None,
+    projection: int | None = None,
+    recurrent_dropout: float = 0.0,
 ) -> Cell:
     """LSTM with a forget gate (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000)::
 
@@ -59,59 +71,68 @@ def lstm(
         Jozefowicz et al. 2015), 0 with `pytorch`; not taken with `chrono`.
       time_scale: T of `chrono`, in steps; default 200, one scale for every gap. The spec
         `time_scale=gap` tells the cell the gap, and is labelled so wherever it is shown.
+      projection: units of h, if not those of C: h_t = (o_t tanh(C_t)) P (Sak, Senior &
+        Beaufays 2014, without their non-recurrent part; `proj_size` of PyTorch). P starts as the U.
+      recurrent_dropout: share of the entries of g_t that are zero at each step of training, the
+        others scaled up, so that nothing held in C is lost (Semeniuta, Severyn & Barth 2016).
 
     Raises:
       InputError: an option outside what is named above, or one that `init` does not take.
     """
     require("init", init, ("orthogonal", "pytorch", "chrono"))
-    if init == "chrono":
-        if forget_bias is not None:
-            raise InputError(f"forget_bias={forget_bias}: init=chrono sets it; leave it out")
-        time_scale = 200.0 if time_scale is None else time_scale
-        require_positive("time_scale", time_scale)
-    elif time_scale is not None:
-        raise InputError(f"time_scale={time_scale}: taken only with init=chrono")
-    elif forget_bias is None:
-        forget_bias = 1.0 if init == "orthogonal" else 0.0
+    require_rate("recurrent_dropout", recurrent_dropout)
+    if projection is not None:
+        require_at_least("projection", projection, 1)
+    biases = gate_biases(init, forget_bias, time_scale, default=0.0 if init == "pytorch" else 1.0)
+    output_size = hidden_size if projection is None else projection
 
     def init_params(key):
         input_key, recurrent_key, bias_key = jax.random.split(key, 3)
         width = 4 * hidden_size
+        projection_key = jax.random.fold_in(recurrent_key, 1)
+        projection_shape = (hidden_size, output_size)
         if init == "pytorch":
-            params = LSTMParams(
-                pytorch_uniform(input_key, (input_size, width), hidden_size),
-                pytorch_uniform(recurrent_key, (hidden_size, width), hidden_size),
-                pytorch_bias(bias_key, width, hidden_size),
-            )
+            input_kernel = pytorch_uniform(input_key, (input_size, width), hidden_size)
+            recurrent_kernel = pytorch_uniform(recurrent_key, (output_size, width), hidden_size)
+            projection_kernel = pytorch_uniform(projection_key, projection_shape, hidden_size)
+            bias = pytorch_bias(bias_key, width, hidden_size)
         else:
-            params = LSTMParams(
-                scaled_normal(input_key, input_size, width),
-                orthogonal_blocks(recurrent_key, hidden_size, 4),
-                jnp.zeros(width),
-            )
-        input_gate, forget_gate = slice(0, hidden_size), slice(hidden_size, 2 * hidden_size)
-        if init == "chrono":
-            biases = chrono_forget_bias(bias_key, hidden_size, time_scale)
-            bias = params.bias.at[forget_gate].add(biases).at[input_gate].add(-biases)
-        else:
-            bias = params.bias.at[forget_gate].add(forget_bias)
-        return params._replace(bias=bias)
+            input_kernel = scaled_normal(input_key, input_size, width)
+            recurrent_kernel = orthogonal_blocks(recurrent_key, hidden_size, 4, rows=output_size)
+            projection_kernel = jax.nn.initializers.orthogonal()(projection_key, projection_shape)
+            bias = jnp.zeros(width)
+        forget_gate_bias, input_gate_bias = biases(bias_key, hidden_size)
+        bias = bias.at[: 2 * hidden_size].add(jnp.concatenate([input_gate_bias, forget_gate_bias]))
+        if projection is None:
+            return LSTMParams(input_kernel, recurrent_kernel, bias)
+        return LSTMProjectionParams(input_kernel, recurrent_kernel, bias, projection_kernel)
 
     def initial_carry(weights):
-        zeros = jnp.zeros_like(weights.bias[:hidden_size])
-        return LSTMCarry(hidden=zeros, memory=zeros)
+        memory = jnp.zeros_like(weights.bias[:hidden_size])
+        return LSTMCarry(hidden=jnp.zeros(output_size, memory.dtype), memory=memory)
 
     def project(weights, inputs, key):
-        del key
-        return inputs @ weights.input_kernel + weights.bias
+        preactivations = inputs @ weights.input_kernel + weights.bias
+        if not recurrent_dropout:
+            return preactivations
+        dtype = preactivations.dtype
+        return preactivations, dropout_mask(key, (hidden_size,), recurrent_dropout, dtype)
 
-    def step(weights, carry, projected, dot=jnp.matmul):
-        preactivations = projected + dot(carry.hidden, weights.recurrent_kernel)
+    def advance(weights, carry, projected, dot):
+        preactivations, mask = projected if recurrent_dropout else (projected, None)
+        preactivations = preactivations + dot(carry.hidden, weights.recurrent_kernel)
         input_gate, forget_gate, candidate, output_gate = jnp.split(preactivations, 4)
-        memory = jax.nn.sigmoid(forget_gate) * carry.memory + jax.nn.sigmoid(input_gate) * jnp.tanh(
-            candidate
-        )
-        hidden = jax.nn.sigmoid(output_gate) * jnp.tanh(memory)
-        return LSTMCarry(hidden, memory), hidden
+        candidate = jnp.tanh(candidate)
+        candidate = candidate if mask is None else mask * candidate
+        gates = {
+            "input": jax.nn.sigmoid(input_gate),
+            "forget": jax.nn.sigmoid(forget_gate),
+            "output": jax.nn.sigmoid(output_gate),
+        }
+        memory = gates["forget"] * carry.memory + gates["input"] * candidate
+        hidden = gates["output"] * jnp.tanh(memory)
+        hidden = hidden if projection is None else dot(hidden, weights.projection_kernel)
+        return LSTMCarry(hidden, memory), hidden, gates
 
-    return Cell(init_params, initial_carry, project, step, output_size=hidden_size)
+    step, gates = gated(advance)
+    return Cell(init_params, initial_carry, project, step, output_size, gates=gates)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.base import Cell
+from lstm_jax.cells.base import Cell, gated
 from lstm_jax.cells.initializers import orthogonal_blocks, scaled_normal, uniform_gate_bias
 
 
@@ -60,13 +60,16 @@ def ur_lstm(input_size: int, hidden_size: int) -> Cell:
         del key
         return inputs @ weights.input_kernel + weights.bias
 
-    def step(weights, carry, projected, dot=jnp.matmul):
+    def advance(weights, carry, projected, dot):
         preactivations = projected + dot(carry.hidden, weights.recurrent_kernel)
         forget, refine, candidate, output = jnp.split(preactivations, 4)
         forget, refine = jax.nn.sigmoid(forget), jax.nn.sigmoid(refine)
+        output = jax.nn.sigmoid(output)
         effective = forget * forget + 2 * refine * forget * (1 - forget)
         memory = effective * carry.memory + (1 - effective) * jnp.tanh(candidate)
-        hidden = jax.nn.sigmoid(output) * jnp.tanh(memory)
-        return URLSTMCarry(hidden, memory), hidden
+        hidden = output * jnp.tanh(memory)
+        gates = {"forget": forget, "refine": refine, "effective": effective, "output": output}
+        return URLSTMCarry(hidden, memory), hidden, gates
 
-    return Cell(init, initial_carry, project, step, output_size=hidden_size)
+    step, gates = gated(advance)
+    return Cell(init, initial_carry, project, step, hidden_size, gates=gates)

@@ -7,7 +7,9 @@ a kernel as one product over batch and time.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from lstm_jax.arrays import Array, Float, Key, PyTree
+import jax.numpy as jnp
+
+from lstm_jax.arrays import Array, Float, Int, Key, PyTree
 from lstm_jax.cells.base import Cell
 from lstm_jax.unroll import Rows, unroll_batch
 
@@ -16,7 +18,8 @@ class ApplyFn(Protocol):
     """`[batch, time, input]` to `[batch, time, output]`.
 
     Inputs of a first layer may be rows of a table; `inputs.picked()` is the array. `key` `[batch]`
-    is for noise, None without.
+    is for noise, None without. `length` `[batch]` is how many steps of each sequence count: what
+    stands behind may be anything, is not read, and its outputs are zero. None counts all.
     """
 
     def __call__(
@@ -25,6 +28,7 @@ class ApplyFn(Protocol):
         inputs: Float[Array, "batch time input"] | Rows,
         *,
         key: Array | None = None,
+        length: Int[Array, " batch"] | None = None,
     ) -> Float[Array, "batch time output"]: ...
 
 
@@ -44,10 +48,31 @@ class Layer(NamedTuple):
     causal: bool
 
 
-def layer(cell: Cell) -> Layer:
-    """A cell unrolled over time, as a layer."""
+def layer(cell: Cell, *, segment: int | None = None) -> Layer:
+    """A cell unrolled over time, as a layer.
 
-    def apply(params, inputs, *, key=None):
-        return unroll_batch(cell, params, inputs, key=key).outputs
+    Args:
+      cell: what is unrolled.
+      segment: steps between two carries that the backward pass keeps, as for `unroll_batch`.
+    """
+
+    def apply(params, inputs, *, key=None, length=None):
+        unrolled = unroll_batch(cell, params, inputs, key=key, length=length, segment=segment)
+        return unrolled.outputs
 
     return Layer(cell.init, apply, cell.output_size, causal=True)
+
+
+def array(inputs: Array | Rows) -> Float[Array, "batch time input"]:
+    """Inputs as an array, whatever they are."""
+    return inputs.picked() if isinstance(inputs, Rows) else inputs
+
+
+def counted(
+    values: Float[Array, "batch time features"], length: Int[Array, " batch"] | None
+) -> Float[Array, "batch time features"]:
+    """Zero behind each length: a choice, for NaN times zero is NaN."""
+    if length is None:
+        return values
+    counts = jnp.arange(values.shape[1])[None] < jnp.asarray(length)[:, None]
+    return jnp.where(counts[:, :, None], values, jnp.zeros_like(values))

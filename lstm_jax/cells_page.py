@@ -1,0 +1,182 @@
+"""Writes docs/cells.md from the registries: `python -m lstm_jax.cells_page > docs/cells.md`.
+
+Everything on the page is read off the code: names and equations from docstrings, options from
+signatures, sizes from traced programs, and whether learning rates were selected for a cell from the
+rows in docs/results/cells.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax import results
+from lstm_jax.arrays import count
+from lstm_jax.cells import CELLS, Cell
+from lstm_jax.layers import LAYERS
+from lstm_jax.spec import options_of
+from lstm_jax.training import carry_size
+
+SIZE = 128
+ROWS = Path("docs/results/cells")
+
+_HEAD = f"""# Cells
+
+Every recurrence that a sweep can name, with its equations as implemented; this page is made by
+`make docs` from the code. Sizes are those of one layer with {SIZE} features a step and
+`hidden_size={SIZE}`.
+
+- *multiplications*: of one step of one example, forward: those of matrix products and those between
+  arrays; what is done once a sequence (`prepare`) is not in them.
+- *parallel*: linear in the carry, so that a parallel scan could run it in time; all are run step by
+  step today.
+- *rates*: how many learning rates were tried for the cell in the published comparison
+  ([docs/results/cells](results/cells/horizons.md)), each seed read at the rate that the others
+  choose; a cell with one rate is present, not tuned.
+"""
+
+
+class Description(NamedTuple):
+    """What a docstring says.
+
+    Attributes:
+      summary: name and sources, in a line.
+      equations: the literal blocks between the summary and the arguments, with the text between.
+      arguments: by name, in a line each.
+    """
+
+    summary: str
+    body: str
+    arguments: dict[str, str]
+
+
+def described(constructor: Callable) -> Description:
+    """Reads a constructor's docstring."""
+    text = inspect.getdoc(constructor)
+    head, _, rest = text.partition("::\n")
+    body, _, sections = rest.partition("\nArgs:\n")
+    listed = re.split(r"\n\S", sections, maxsplit=1)[0]
+    arguments = {
+        name: " ".join(words.split())
+        for name, words in re.findall(
+            r"^  (\w+): (.*?)(?=^  \w+: |\Z)", listed, flags=re.MULTILINE | re.DOTALL
+        )
+    }
+    return Description(" ".join(head.split()), body.strip("\n"), arguments)
+
+
+def multiplications(function: Callable, *arguments) -> int:
+    """Of a traced function: in matrix products, and between arrays of its own."""
+    return _count(jax.make_jaxpr(function)(*arguments).jaxpr, outermost=True)
+
+
+def _count(jaxpr, *, outermost: bool) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        size = equation.outvars[0].aval.size
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            for axis in contracted:
+                size *= shape[axis]
+            total += size
+        elif equation.primitive.name in ("mul", "div") and outermost:
+            total += size
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", None)
+            if inner is not None:
+                total += _count(inner, outermost=False)
+    return total
+
+
+def _step_cost(cell: Cell) -> int:
+    weights = jax.eval_shape(lambda key: cell.prepare(cell.init(key)), jax.random.key(0))
+    carry = jax.eval_shape(cell.initial_carry, weights)
+    inputs = jax.ShapeDtypeStruct((SIZE,), jnp.float32)
+    return multiplications(
+        lambda w, c, x: cell.step(w, c, cell.project(w, x, None)), weights, carry, inputs
+    )
+
+
+def _rates(directory: Path) -> dict[str, int]:
+    """Learning rates by the name of the cell, from published rows."""
+    rates: dict[str, set] = {}
+    if directory.is_dir():
+        for record in results.read_directory(directory):
+            name = record.trial["cell"].partition(":")[0]
+            rates.setdefault(name, set()).add(record.trial["learning_rate"])
+    return {name: len(tried) for name, tried in rates.items()}
+
+
+def _table(rows: Iterable[tuple]) -> list[str]:
+    return [f"| {' | '.join(map(str, row))} |" for row in rows]
+
+
+def _overview(rates: dict[str, int]) -> list[str]:
+    rows = [
+        ("cell", "parameters", "carry", "multiplications", "parallel", "rates"),
+        ("---", "---:", "---:", "---:", "---", "---:"),
+    ]
+    for name, constructor in CELLS.items():
+        cell = constructor(SIZE, SIZE)
+        params = jax.eval_shape(cell.init, jax.random.key(0))
+        rows.append(
+            (
+                f"[`{name}`](#{name})",
+                f"{count(params):,}",
+                f"{carry_size(cell):,}",
+                f"{_step_cost(cell):,}",
+                "yes" if cell.parallel else "no",
+                rates.get(name, 0) or "-",
+            )
+        )
+    for name, constructor in LAYERS.items():
+        params = jax.eval_shape(constructor(SIZE, SIZE).init, jax.random.key(0))
+        kept = "every input"
+        tried = rates.get(name, 0) or "-"
+        rows.append(
+            (f"[`{name}`](#{name})", f"{count(params):,}", kept, "with length", "yes", tried)
+        )
+    return _table(rows)
+
+
+def _section(name: str, constructor: Callable) -> list[str]:
+    words = described(constructor)
+    source = constructor.__module__.replace(".", "/") + ".py"
+    lines = [f"## {name}", "", f"{words.summary}.", ""]
+    # Literal blocks are indented in docstrings, text is not.
+    for block in re.split(r"\n\n(?=\S)|(?<=\S)\n\n(?=    )", words.body):
+        if block.startswith("    "):
+            lines += ["```", inspect.cleandoc("\n" + block), "```", ""]
+        else:
+            lines += [block.strip().removesuffix("::") + (":" if block.endswith("::") else ""), ""]
+    options = options_of(constructor)
+    if options:
+        rows = [("option", "default", "what it is"), ("---", "---", "---")]
+        for option, (_, default) in options.items():
+            shown = str(default).lower() if default in (None, True, False) else default
+            what = words.arguments[option].replace("|", "\\|")
+            rows.append((f"`{option}`", f"`{shown}`", what))
+        lines += [*_table(rows), ""]
+    return [*lines, f"Code: [`{source}`](../{source})", ""]
+
+
+def markdown(directory: Path = ROWS) -> str:
+    """The page.
+
+    Args:
+      directory: of the published comparison's rows.
+    """
+    lines = [_HEAD, *_overview(_rates(directory)), ""]
+    for name, constructor in {**CELLS, **LAYERS}.items():
+        lines += _section(name, constructor)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())
