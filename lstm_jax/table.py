@@ -99,7 +99,11 @@ def _section(
     curves = curves[:MOST_CURVES]
     swept = curves[0].swept_by
     notes: dict[str, int] = {}
-    horizons = [_noted(horizon_text(curve.horizon), _notes(curve), notes) for curve in curves]
+    own_notes = [_notes(curve) + _rate_notes(curve, curves) for curve in curves]
+    horizons = [
+        _noted(horizon_text(curve.horizon), own, notes)
+        for curve, own in zip(curves, own_notes, strict=True)
+    ]
     reliable = [str((curve.horizon and curve.horizon.reliable) or "-") for curve in curves]
     cells = _Column("cell", [cell_text(curve) for curve in curves], left=True)
     sizes = [
@@ -161,6 +165,16 @@ def _notes(curve: Curve) -> list[str]:
         gaps = ", ".join(map(str, curve.own_choice_gaps))
         notes.append(f"one seed, read at its own best learning rate at {curve.swept_by} {gaps}")
     return notes
+
+
+def _rate_notes(curve: Curve, curves: Sequence[Curve]) -> list[str]:
+    """Says which curves had the choice of a learning rate, where not all had the same."""
+    if len(curve.rates) == 1 or len({other.rates for other in curves}) == 1:
+        return []
+    rates = ", ".join(f"{rate:g}" for rate in curve.rates)
+    return [
+        f"tried at the learning rates {rates}, each seed read at the one that the others choose"
+    ]
 
 
 def _noted(cell: str, own: Sequence[str], notes: dict[str, int]) -> str:

@@ -111,12 +111,17 @@ def program_id(trial: Trial, catalogue: Catalogue) -> str:
     return _identifier(dataclasses.replace(trial, **shared), catalogue, "")
 
 
+def _given(spec: Spec) -> dict:
+    return {name: value for name, value in spec.resolved.items() if value is not None}
+
+
 def _identifier(trial: Trial, catalogue: Catalogue, ending: str) -> str:
     # Options are hashed resolved, so that a default spelled out is the same trial, and a default
-    # that a later version changes is another one.
+    # that a later version changes is another one. An option that is None is left out, so that a
+    # later version can add one that is not used unless it is given.
     fields = dataclasses.asdict(trial) | {
-        "cell_options": catalogue.cell(trial.cell).resolved,
-        "task_options": catalogue.task(trial.task).resolved,
+        "cell_options": _given(catalogue.cell(trial.cell)),
+        "task_options": _given(catalogue.task(trial.task)),
     }
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
     readable = f"{trial.task}-gap{trial.gap}-{trial.cell}-h{trial.hidden_size}"

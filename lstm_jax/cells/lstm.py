@@ -49,7 +49,7 @@ def lstm(
     forget_bias: float | None = None,
     time_scale: float | None = None,
     projection: int | None = None,
-    recurrent_dropout: float = 0.0,
+    recurrent_dropout: float | None = None,
 ) -> Cell:
     """LSTM with a forget gate (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000)::
 
@@ -80,7 +80,8 @@ def lstm(
       InputError: an option outside what is named above, or one that `init` does not take.
     """
     require("init", init, ("orthogonal", "pytorch", "chrono"))
-    require_rate("recurrent_dropout", recurrent_dropout)
+    if recurrent_dropout is not None:
+        require_rate("recurrent_dropout", recurrent_dropout)
     if projection is not None:
         require_at_least("projection", projection, 1)
     biases = gate_biases(init, forget_bias, time_scale, default=0.0 if init == "pytorch" else 1.0)
