@@ -1,4 +1,4 @@
-"""Compiles every registered cell's training step for TPUs, without one.
+"""Compiles the training step of every registered cell and layer for TPUs, without one.
 
     make tpu-compile
 
@@ -41,7 +41,7 @@ def compile_cell(cell: str, devices: list):
     """Compiles the step of a cohort of one cell for given devices.
 
     Args:
-      cell: its name in the registry.
+      cell: its name in the registry, or a layer's.
       devices: of a topology; nothing runs on them.
 
     Returns:
@@ -53,13 +53,13 @@ def compile_cell(cell: str, devices: list):
     from jax.sharding import AxisType, Mesh, NamedSharding
     from jax.sharding import PartitionSpec as P
 
-    from lstm_jax.cells import CELLS
+    from lstm_jax.layers import MODELS
     from lstm_jax.sweep import Settings, make_sweep
     from lstm_jax.tasks import TASKS
     from lstm_jax.training import assemble, make_program
     from lstm_jax.trial import Catalogue
 
-    catalogue = Catalogue(CELLS, TASKS)
+    catalogue = Catalogue(MODELS, TASKS)
     trial, *_ = make_sweep(
         catalogue,
         task="recall",
@@ -124,13 +124,13 @@ def main() -> int:
         return 2
     from jax.experimental import topologies
 
-    from lstm_jax.cells import CELLS
+    from lstm_jax.layers import MODELS
 
     print(f"{'cell':<16} {'slice':<8} {'seconds':>7} {'MiB/chip':>9} {'Mflop':>8}", flush=True)
     for topology in TOPOLOGIES:
         described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
         devices = list(described.devices)
-        for cell in CELLS:
+        for cell in MODELS:
             start = time.perf_counter()
             try:
                 compiled = compile_cell(cell, devices)
@@ -144,9 +144,9 @@ def main() -> int:
                 return 1
             print(_row(cell, topology, compiled, time.perf_counter() - start), flush=True)
     print(
-        f"{len(CELLS)} cells, {TRIALS} trials at gap {GAP}, {len(TOPOLOGIES)} slices of 4 chips: "
-        "trials on every chip, no collective. Memory and flops as the compiler counts them: it may "
-        "leave out temporaries, and counts the body of a loop once."
+        f"{len(MODELS)} cells and layers, {TRIALS} trials at gap {GAP}, {len(TOPOLOGIES)} slices "
+        "of 4 chips: trials on every chip, no collective. Memory and flops as the compiler counts "
+        "them: it may leave out temporaries, and counts the body of a loop once."
     )
     return 0
 

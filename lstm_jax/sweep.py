@@ -32,7 +32,7 @@ class Settings:
         `hidden_size`; `hidden` gives all the same.
       layers: layers of a network.
       embedding_size: features of a learned embedding of tokens; 0 for one-hot vectors.
-      optimizer: spec, `adam`, `rmsprop` or `sgd` with options.
+      optimizer: spec, `adam`, `rmsprop`, `sgd` or `guess`, with options.
       clip: `norm:1`, `value:1` or `none`.
       batch_size: sequences an update.
       eval_every: updates between evaluations.

@@ -13,7 +13,7 @@ import pytest
 from experiments import figures as command
 from lstm_jax import results
 from lstm_jax.errors import InputError
-from lstm_jax.figures import accuracy_figure, redraw, save
+from lstm_jax.figures import accuracy_figure, horizons_figure, redraw, save
 from lstm_jax.summary import summarise
 
 FROZEN = pathlib.Path(__file__).parent / "frozen_v1"
@@ -157,6 +157,37 @@ def test_many_cells_and_gaps_are_drawn(tmp_path):
     }
     assert len(looks) == 16
     assert above.get_xscale() == "log"
+
+
+def test_horizons_of_many_cells_stand_one_below_the_other(tmp_path):
+    gaps = (5, 10, 20, 40)
+    reach = {"beyond": 40, "between": 10, "before": 0, **{f"cell_{n}": 20 for n in range(12)}}
+    cells = {
+        cell: {gap: [1.0 if gap <= last else 0.2] * 6 for gap in gaps}
+        for cell, last in reach.items()
+    }
+    records = made_rows.sweep(cells)
+    records += made_rows.sweep({"told": {5: [1.0] * 6, 40: [0.2] * 6}}, told_gap=True)
+    made_rows.write(tmp_path, records)
+    _, paths = redraw(tmp_path)
+    assert [path.name for path in paths][-2:] == ["horizons.png", "horizons.svg"]
+    svg = paths[-1].read_text()
+    assert "told (told the gap)" in svg
+    figure = horizons_figure(summarise(records), note="a note")
+    (axes,) = figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [*reach, "told (told the gap)"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first on top
+    at = {(round(line.get_ydata()[0]), line.get_marker()) for line in axes.get_lines()}
+    assert {(0, ">"), (2, "<")} <= at
+    assert (1, "o") not in at  # a thick bar from 10 to 20
+    assert "a note" in axes.get_title(loc="left")
+    with pytest.raises(InputError, match="have ended"):
+        horizons_figure([])
+
+
+def test_few_cells_need_no_figure_of_horizons(frozen):
+    assert not [path for path in redraw(frozen)[1] if path.name.startswith("horizons.p")]
 
 
 def test_cells_told_the_gap_are_dashed_and_equal_seeds_hollow(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 
 from lstm_jax import results
 from lstm_jax.cells import CELLS
+from lstm_jax.layers import MODELS
 from lstm_jax.locks import hold
 from lstm_jax.results import ResultsWarning
 from lstm_jax.running import plan, run
@@ -85,6 +86,32 @@ def undisturbed(tmp_path_factory):
     outcome = go(directory)
     assert outcome.trained == 12
     return rows(directory)
+
+
+def test_a_layer_without_recurrence_is_a_trial_like_any_other(tmp_path):
+    known = Catalogue(MODELS, TASKS)
+    trials = make_sweep(
+        known,
+        task="recall:lead_in=2:symbols=4",
+        cells=["attention:heads=2", "rnn"],
+        gaps=[2],
+        seeds=[0, 1],
+        learning_rates=[1e-2],
+        settings=SETTINGS,
+    )
+    plan(trials, tmp_path, known)
+    outcome = run(
+        trials, tmp_path, updates=20, catalogue=known, match=SETTINGS.described_match(),
+        devices=jax.devices()[:2],
+    )  # fmt: skip
+    assert outcome.trained == 4
+    records = results.read_directory(tmp_path)
+    attention = [r.trial for r in records if r.trial["cell"] == "attention:heads=2"]
+    assert len(attention) == 2
+    for row in attention:
+        assert (row["carry_size"], row["flops_per_step"]) == (0, None)
+        assert row["cell_options"] == {"heads": 2, "positions": "sinusoidal"}
+    assert all(record.end is not None for record in records)
 
 
 def test_every_trial_is_written_once_and_a_second_run_trains_nothing(tmp_path, undisturbed):

@@ -194,3 +194,15 @@ def test_hostile_words_are_printed_harmlessly():
     text = table.text(summarise([made_rows.record(1.0, cell="lstm", optimizer=bad, match=bad)]))
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) < 400
+
+
+def test_curves_that_had_a_choice_of_rates_say_so_where_others_had_none():
+    tuned = grid([(0.2, 0.9, 0.1)] * 5, cell="lstm")
+    alone = [made_rows.record(0.5, cell="rnn", seed=seed) for seed in range(5)]
+    text = table.text(summarise(tuned + alone))
+    assert "tried at the learning rates 0.001, 0.003, 0.01, each seed read at the one" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("lstm ")]
+    (other,) = [line for line in text.splitlines() if line.startswith("rnn ")]
+    assert "(1)" in line
+    assert "(" not in other
+    assert "tried at" not in table.text(summarise(tuned))

@@ -7,6 +7,7 @@ import pytest
 
 from lstm_jax.cells import CELLS
 from lstm_jax.errors import InputError
+from lstm_jax.layers import MODELS
 from lstm_jax.results import trial_path
 from lstm_jax.spec import UserFile
 from lstm_jax.sweep import Settings, cohorts, make_sweep, trial_ids
@@ -140,22 +141,34 @@ def test_cohorts_keep_order_and_group_what_differs_in_arrays_only():
     ]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+# Those that split their hidden size evenly among heads.
+UNITS = {"attention": 4, "mlstm": 4}
+
+
+@pytest.mark.parametrize("cell", MODELS)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_matched_sizes_are_the_nearest_in_parameters(cell, layers):
+    known = Catalogue(MODELS, TASKS)
+
     def count(size, name):
         (trial,) = sweep(
-            cells=[name], gaps=[5], seeds=[0], rates=[1e-3],
+            cells=[name], gaps=[5], seeds=[0], rates=[1e-3], catalogue=known,
             match="hidden", hidden_size=size, layers=layers,
         )  # fmt: skip
-        return assemble(trial, CATALOGUE).network.parameters
+        return assemble(trial, known).network.parameters
 
-    target = count(8, "lstm")
-    trial = sweep(cells=[cell], gaps=[5], seeds=[0], rates=[1e-3], layers=layers)[0]
-    sizes = range(max(1, trial.hidden_size - 2), trial.hidden_size + 3)
-    nearest = min(sizes, key=lambda size: abs(count(size, cell) - target))
+    target, unit = count(8, "lstm"), UNITS.get(cell, 1)
+    (trial,) = sweep(
+        cells=[cell], gaps=[5], seeds=[0], rates=[1e-3], catalogue=known, layers=layers
+    )
+    near = [trial.hidden_size + unit * apart for apart in range(-2, 3)]
+    nearest = min(
+        (size for size in near if size > 0), key=lambda size: abs(count(size, cell) - target)
+    )
     assert trial.hidden_size == nearest
-    assert sweep(cells=[cell], match="hidden")[0].hidden_size == 8
+    if 8 % unit == 0:
+        same = sweep(cells=[cell], catalogue=known, match="hidden")
+        assert same[0].hidden_size == 8
 
 
 def test_the_reference_keeps_its_size():
@@ -178,6 +191,10 @@ def test_the_reference_keeps_its_size():
         ({"task": "recal"}, "task 'recal' is not known"),
         ({"optimizer": "adem"}, "optimizer 'adem' is not known"),
         ({"clip": "norm:-1"}, "clip 'norm:-1'"),
+        ({"optimizer": "guess"}, "learning_rates: with optimizer=guess the only one is 1"),
+        ({"optimizer": "guess:scale=-1", "rates": [1]}, "scale=-1"),
+        ({"cells": ["mlstm:heads=0"]}, "heads=0"),
+        ({"cells": ["mlstm:heads=3"], "match": "hidden"}, "hidden_size=8"),
     ],
 )
 def test_bad_sweeps_are_named(options, words):

@@ -155,6 +155,58 @@ def test_optimizers_are_those_of_optax(spec, peer, clip, clipping):
             np.testing.assert_allclose(-0.1 * np.asarray(step["a"]), expected["a"], rtol=1e-6)
 
 
+def test_guesses_are_kept_where_they_are_better():
+    params = {"a": np.full(400, 5.0, np.float32), "b": np.full((4, 100), 5.0, np.float32)}
+
+    def mean_square(params):
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves(params)) / 800
+
+    guess = direction("guess:scale=2", "norm:1")
+    state = guess.init(params)
+    values = []
+    for update in range(5):
+        value = mean_square(params)
+        step, state = guess.update(
+            None, state, params,
+            value=value, value_fn=mean_square, key=jax.random.key(update),
+        )  # fmt: skip
+        proposed = jax.tree.map(lambda leaf, by: leaf - by, params, step)
+        if values:  # kept, or another draw that is better
+            assert value <= values[-1]
+        values.append(value)
+        params = proposed
+    assert values[0] == 25
+    assert values[-1] == pytest.approx(4 / 3, rel=0.2)  # of U(-2, 2)
+    drawn = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
+    assert scipy.stats.kstest(drawn, scipy.stats.uniform(-2, 4).cdf).pvalue > 1e-3
+
+
+def test_weight_guessing_trains_as_any_other_optimizer():
+    (trial,) = make_sweep(
+        CATALOGUE,
+        task="recall:lead_in=1:symbols=2",
+        cells=["no_memory:width=2"],
+        gaps=[1],
+        seeds=[0],
+        learning_rates=[1],
+        settings=Settings(hidden_size=2, match="hidden", batch_size=64, optimizer="guess:scale=5"),
+    )
+    assembly = assemble(trial, CATALOGUE)
+    program = make_program(
+        assembly, 4, batch_size=64, matmul_precision="float32", devices=jax.devices()[:2]
+    )
+
+    def after(updates):
+        seeds, rates = np.arange(4, dtype=np.int32), np.ones(4, np.float32)
+        placed = program.place((seeds, rates, np.full(4, updates, np.int32)))
+        state, _ = program.advance(program.init(placed[0]), *placed, ())
+        over = evaluation.blocks(evaluation_set(assembly.task, (), "report"))
+        return evaluation.score(program, state.params, np.ones(4, bool), over)
+
+    assert (after(300).loss < after(0).loss).all()
+    assert after(300).accuracy.mean() > 0.7  # chance is a half
+
+
 @pytest.mark.parametrize(
     "clip", ["norm", "norm:0", "norm:x", "norm:inf", "value:nan", "clip:1", ""]
 )

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells.base import Cell
-from lstm_jax.cells.initializers import require_at_least, scaled_normal
+from lstm_jax.cells.initializers import scaled_normal
+from lstm_jax.errors import InputError
 
 
 class ClockworkRNNParams(NamedTuple):
@@ -46,8 +47,8 @@ def clockwork_rnn(input_size: int, hidden_size: int, *, modules: int = 8) -> Cel
     Raises:
       InputError: fewer than one module, or more than 30 (their clock would pass 32 bits).
     """
-    require_at_least("modules", modules, 1)
-    require_at_least("30 - modules", 30 - modules, 0)
+    if not 1 <= modules <= 30:
+        raise InputError(f"modules={modules}: must be from 1 to 30")
     of_unit = np.arange(hidden_size) * min(modules, hidden_size) // hidden_size
     exists = of_unit[:, None] >= of_unit[None]
     rows, columns = (index.astype(np.int32) for index in np.nonzero(exists))

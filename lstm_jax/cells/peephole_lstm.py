@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from lstm_jax.cells.base import Cell, gated
 from lstm_jax.cells.initializers import gate_biases, orthogonal_blocks, require, scaled_normal
+from lstm_jax.errors import InputError
 
 VARIANTS = ("V", "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG", "NP", "FGR")
 _PEEPHOLE_SCALE = 0.1  # standard deviation at the start (Greff et al. 2015, section III)
@@ -64,12 +65,16 @@ def peephole_lstm(
       time_scale: T of `chrono`, in steps; default 200.
 
     Raises:
-      InputError: an option outside what is named above, or one that `init` does not take.
+      InputError: an option outside what is named above, or one that `init` or `variant` does not
+        take.
     """
     require("peepholes", peepholes, ("diagonal", "full"))
     require("variant", variant, VARIANTS)
     require("init", init, ("orthogonal", "chrono"))
     biases = gate_biases(init, forget_bias, time_scale)
+    if variant == "NFG" and (init == "chrono" or forget_bias is not None):
+        given = "init=chrono" if init == "chrono" else f"forget_bias={forget_bias}"
+        raise InputError(f"{given}: variant=NFG has no forget gate")
     absent = _WITHOUT.get(variant)
     gate_names = [name for name in ("input", "forget", "output") if name != absent]
     early = [name for name in gate_names if name != "output"]  # those that see C_{t-1}
