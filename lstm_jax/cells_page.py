@@ -32,7 +32,7 @@ Every recurrence that a sweep can name, with its equations as implemented; this 
 `hidden_size={SIZE}`.
 
 - *multiplications*: of one step of one example, forward: those of matrix products and those between
-  arrays; what is done once a sequence (`prepare`) is not in them.
+  arrays, four for one of complex numbers; what is done once a sequence (`prepare`) is not in them.
 - *parallel*: linear in the carry, so that a parallel scan could run it in time; all are run step by
   step today.
 - *rates*: how many learning rates were tried for the cell in the published comparison
@@ -71,7 +71,7 @@ def described(constructor: Callable) -> Description:
 
 
 def multiplications(function: Callable, *arguments) -> int:
-    """Of a traced function: in matrix products, and between arrays of its own."""
+    """Of a traced function, real ones: in matrix products, and between arrays of its own."""
     return _count(jax.make_jaxpr(function)(*arguments).jaxpr, outermost=True)
 
 
@@ -86,7 +86,8 @@ def _count(jaxpr, *, outermost: bool) -> int:
                 size *= shape[axis]
             total += size
         elif equation.primitive.name in ("mul", "div") and outermost:
-            total += size
+            complex_ = jnp.issubdtype(equation.outvars[0].aval.dtype, jnp.complexfloating)
+            total += size * (4 if complex_ else 1)
         for value in equation.params.values():
             inner = getattr(value, "jaxpr", None)
             if inner is not None:
