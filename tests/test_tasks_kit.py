@@ -175,14 +175,79 @@ def test_an_input_that_does_not_matter_is_named():
 
 def scattered_info(key, example):
     """Declares relevant inputs at steps that hardly two examples share."""
-    others = jax.random.randint(key, (1, 8), 0, 40)
+    others = example.info_times + 1 + jax.random.randint(key, (1, 8), 0, 38)
     info_times = jnp.concatenate([example.info_times, others], axis=1)
     return example._replace(info_times=info_times)
 
 
-def test_too_few_pairs_is_a_fault():
-    with pytest.raises(BrokenClauseError, match=r"only \d+ pairs .* 50 are needed"):
+def test_scattered_inputs_that_do_not_matter_are_named():
+    with pytest.raises(BrokenClauseError, match=r"info_times\[0, \d\] never changes the answer"):
         CLAUSES["splice"](Case(40, changed_sample(scattered_info, gap=40), ()))
+
+
+def test_too_few_pairs_is_a_fault():
+    task = cue(10, draw_cue=lambda key, cue_time: jnp.zeros((), jnp.int32))
+    with pytest.raises(BrokenClauseError, match=r"only 0 pairs .* 50 are needed"):
+        CLAUSES["splice"](Case(10, task, ()))
+
+
+def voted(key, example):
+    """Three cues that say the same: none alone changes the majority."""
+    cue_time = example.info_times[0, 0]
+    times = cue_time - jnp.arange(3)
+    inputs = jnp.concatenate([jnp.full(3, SYMBOLS + 1, example.inputs.dtype), example.inputs])
+    times = times + 3
+    inputs = inputs.at[times].set(example.targets[0])
+    return example._replace(inputs=inputs, info_times=times[None], use_times=example.use_times + 3)
+
+
+def most_common(inputs):
+    return jnp.argmax((inputs[:, None] == jnp.arange(SYMBOLS)[None]).sum(0))[None]
+
+
+def test_inputs_that_tell_the_same_all_matter():
+    task = changed_sample(voted)
+    task = task._replace(length=task.length + 3, oracle=most_common)
+    CLAUSES["splice"](Case(10, task, ()))
+
+
+@pytest.mark.parametrize(("ceiling", "holds"), [(0.925, True), (0.95, False), (1.0, False)])
+def test_an_oracle_that_may_be_wrong_is_as_good_as_the_ceiling_says(ceiling, holds):
+    def mistaken(key, example):
+        wrong = jax.random.bernoulli(key, 0.1)
+        drawn = jax.random.randint(key, (1,), 0, SYMBOLS)
+        return example._replace(targets=jnp.where(wrong, drawn, example.targets))
+
+    task = changed_sample(mistaken)._replace(ceiling=ceiling)
+    if holds:
+        CLAUSES["oracle"](Case(10, task, ()))
+    else:
+        with pytest.raises(BrokenClauseError, match="oracle"):
+            CLAUSES["oracle"](Case(10, task, ()))
+
+
+def test_the_best_constant_for_the_loss_may_be_another_one():
+    def rare(key, example):  # many zeros, and a one now and then
+        target = (jax.random.uniform(key) ** 4)[None, None]
+        return example._replace(targets=target)
+
+    def close(prediction, target):
+        return jnp.max(jnp.abs(prediction - target)) < 0.04
+
+    def squared(prediction, target):
+        return jnp.mean((prediction - target) ** 2)
+
+    chance = 0.08**0.25
+    task = changed_sample(rare)._replace(
+        output_size=1, loss=squared, correct=close, chance=chance, blind_loss=1 / 9 - 1 / 25,
+        blind=np.full(1, 0.04, np.float32), loss_blind=np.full(1, 0.2, np.float32),
+    )  # fmt: skip
+    for clause in ("fields", "loss", "blind", "constant"):
+        CLAUSES[clause](Case(10, task, ()))
+    alone = task._replace(loss_blind=None, blind_loss=1 / 9 - 2 * 0.04 / 5 + 0.04**2)
+    CLAUSES["blind"](Case(10, alone, ()))
+    with pytest.raises(BrokenClauseError, match="at a lower loss than blind"):
+        CLAUSES["constant"](Case(10, alone, ()))
 
 
 def test_the_small_task_is_sound():

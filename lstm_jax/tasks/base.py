@@ -32,7 +32,7 @@ class Example(NamedTuple):
       targets: `[uses]` class, or `[uses, output]` value.
       weights: `[uses]`; 0 where there is no such use.
       info_times: `[uses, infos]`, the steps of the inputs that the answer depends on; -1 where
-        there are fewer.
+        there are fewer. The question, which stands at the use itself, is not among them.
       use_times: `[uses]`, the step at which the answer is read; -1 where there is no such use.
       lag: `[uses]`, use time minus time of the last relevant input; -1 where there is no such use.
     """
@@ -68,7 +68,7 @@ class Task(NamedTuple):
       blind: the prediction `[output_size]` of a stated blind predictor, the best that one can
         answer without looking.
       chance: accuracy of the blind predictor.
-      blind_loss: its loss.
+      blind_loss: its loss, or that of `loss_blind`.
       solved_at: accuracy at which the task counts as solved.
       oracle: inputs -> targets `[uses]`, from the inputs alone; None for real data.
       load: () -> data, a pytree of arrays, read once; `()` for generated tasks.
@@ -77,6 +77,10 @@ class Task(NamedTuple):
       swept_by: what the constructor's argument is: `gap`, or `length` for layouts whose source
         sweeps the length of the sequence.
       fixed_position: True where the relevant inputs stand at the same steps in every example.
+      loss_blind: the blind prediction of the lowest loss, where that is not `blind`.
+      ceiling: accuracy of the oracle, the best that can be; below 1 where inputs are noisy.
+      joint: True where relevant inputs of one use bound those of another, such as keys that must
+        all differ, so that one alone cannot be changed.
     """
 
     name: str
@@ -97,6 +101,9 @@ class Task(NamedTuple):
     evaluation_set: Callable[[PyTree, Split], Example] | None = None
     swept_by: Literal["gap", "length"] = "gap"
     fixed_position: bool = False
+    loss_blind: np.ndarray | None = None
+    ceiling: float = 1.0
+    joint: bool = False
 
 
 TaskConstructor = Callable[..., Task]

@@ -28,7 +28,7 @@ def loss(case: Case) -> None:
         require(finite[used].all(), f"the loss or its gradient is not finite at {prediction[0, 0]}")
     losses, corrects, _ = case.score(case.perfect)
     require(corrects[used].all(), "correct is False for a perfect prediction")
-    mean, blind_mean = losses[used].mean(), case.score(case.blind)[0][used].mean()
+    mean, blind_mean = losses[used].mean(), case.score(case.loss_blind)[0][used].mean()
     require(
         mean < blind_mean,
         f"a perfect prediction has loss {mean:.4g}, the blind predictor {blind_mean:.4g}",
@@ -38,7 +38,7 @@ def loss(case: Case) -> None:
 def blind(case: Case) -> None:
     """The blind predictor scores `chance` and `blind_loss`."""
     task = case.task
-    losses, corrects, _ = case.score(case.blind)
+    corrects = case.score(case.blind)[1]
     accuracy, accuracy_error = case.mean(corrects)
     binomial = np.sqrt(task.chance * (1 - task.chance) / case.scored_used.sum())
     require(
@@ -46,7 +46,7 @@ def blind(case: Case) -> None:
         f"chance is {task.chance:.4f}, but the blind predictor is right on {accuracy:.4f} "
         f"of {case.scored_used.sum()} answers",
     )
-    mean, error = case.mean(losses)
+    mean, error = case.mean(case.score(case.loss_blind)[0])
     require(
         abs(mean - task.blind_loss) <= SIGMAS * error + 1e-5 * (1 + abs(task.blind_loss)),
         f"blind_loss is {task.blind_loss:.5f}, but the blind predictor's loss is {mean:.5f} "
@@ -113,10 +113,11 @@ def _beats_blind(case: Case, groups: np.ndarray, who: str) -> None:
 
 
 def oracle(case: Case) -> None:
-    """The oracle finds every target, from the inputs alone."""
-    if case.task.oracle is None:
+    """From the inputs alone the oracle finds every target, or as many as `ceiling` says."""
+    task = case.task
+    if task.oracle is None:
         require(
-            case.task.evaluation_set is not None,
+            task.evaluation_set is not None,
             "a task that draws its evaluation sets fresh must have an oracle",
         )
         return
@@ -126,47 +127,67 @@ def oracle(case: Case) -> None:
         f"oracle gives shape {list(answers.shape[1:])}: must be "
         f"{list(case.examples.targets.shape[1:])}, as the targets",
     )
-    wrong = case.used & ~case.agree(answers, case.examples.targets)
-    require(not wrong.any(), f"the oracle misses {wrong.sum()} of {case.used.sum()} targets")
+    agree, uses = case.agree(answers, case.examples.targets)[case.used], case.used.sum()
+    if task.ceiling == 1:
+        require(agree.all(), f"the oracle misses {uses - agree.sum()} of {uses} targets")
+    error = np.sqrt(task.ceiling * (1 - task.ceiling) / uses)
+    require(
+        abs(agree.mean() - task.ceiling) <= SIGMAS * error,
+        f"ceiling is {task.ceiling:.5f}, but the oracle finds {agree.mean():.5f} of {uses} targets",
+    )
 
 
 def splice(case: Case) -> None:
-    """The answer hangs on the inputs at `info_times` and on no others.
+    """The answer hangs on the inputs at `info_times`, beside the question at the use itself, and on
+    no others.
 
-    Of two examples with equal times, the inputs of one at info_times and the rest of the other have
-    the first one's answer; and each relevant input, changed alone, changes some answers.
+    Of two examples, the inputs of one at info_times and the rest of the other have the first one's
+    answer, and each relevant input, changed with some of the others or alone, changes some answers.
+    Steps at which the other has relevant inputs or a question stay the first one's: what stands
+    there may be a marker. Where `joint` is set, relevant inputs of all uses are kept together.
     """
-    if case.task.oracle is None:
+    task = case.task
+    if task.oracle is None:
         return
-    example = case.examples
+    random = np.random.default_rng(0)
+    truth = case.answers(case.examples.inputs)
+    everywhere = case.questions()
     for use in range(case.used.shape[1]):
         pairs = case.pairs(use)
         if pairs is None:
             continue  # no example has this use
         source, rest = pairs
-        differ = ~case.agree(example.targets[source], example.targets[rest])[:, use]
+        differ = ~case.agree(truth[source], truth[rest])[:, use]
         found = len(np.unique(source[differ]))
         require(
             found >= PAIRS,
-            f"only {found} pairs of examples with equal times and different answers at use {use}: "
-            f"{PAIRS} are needed to test info_times",
+            f"only {found} pairs of examples with different answers at use {use}: {PAIRS} are "
+            "needed to test info_times",
         )
-        answers = case.answers(case.spliced(source, rest, case.info_mask(use)[source]))
-        wrong = ~case.agree(answers, example.targets[source])[:, use]
+        info = case.all_infos() if task.joint else case.info_mask(use)
+        # What stands at the other's relevant inputs is the source's own, unless it is the source's
+        # to give as well: then the other's would do, and shows if another use's input is read.
+        foreign = case.all_infos()[rest] & ~case.all_infos()[source]
+        kept = info[source] | foreign | everywhere[source] | everywhere[rest]
+        answers = case.answers(case.spliced(source, rest, kept))
+        wrong = ~case.agree(answers, truth[source])[:, use]
         require(
             not wrong.any(),
             "inputs at info_times of one example among the others of another do not have the first "
             f"one's answer ({wrong.sum()} of {len(wrong)} pairs): an input outside info_times "
             "changes the answer",
         )
-        infos = example.info_times.shape[-1]
+        infos = case.examples.info_times.shape[-1]
         for slot in np.unique(np.linspace(0, infos - 1, min(infos, _SLOTS)).astype(int)):
-            step = example.info_times[rest, use, slot]
-            mask = (np.arange(case.task.length) == step[:, None]) & (step >= 0)[:, None]
-            if not mask.any():
+            present = (case.examples.info_times[:, use, slot] >= 0)[[source, rest]].all(axis=0)
+            if not present.any():
                 continue
-            answers = case.answers(case.spliced(source, rest, mask))
-            same = case.agree(answers, example.targets[rest])[:, use]
+            others = random.integers(0, 2, (len(source), infos)).astype(bool)
+            changed = []
+            for own in (False, True):
+                others[:, slot] = own
+                changed.append(case.answers(case.moved(source, rest, use, others)))
+            same = case.agree(*changed)[:, use] | ~present
             require(
                 not same.all(),
                 f"the input at info_times[{use}, {slot}] never changes the answer",

@@ -107,8 +107,17 @@ class Case:
     @functools.cached_property
     def blind(self) -> np.ndarray:
         """`[examples, uses, output]`, the blind prediction."""
+        return self._everywhere(self.task.blind)
+
+    @functools.cached_property
+    def loss_blind(self) -> np.ndarray:
+        """The same for the loss, where another prediction is best for that."""
+        own = self.task.loss_blind
+        return self._everywhere(self.task.blind if own is None else own)
+
+    def _everywhere(self, prediction: np.ndarray) -> np.ndarray:
         shape = (*self.scored_used.shape, self.task.output_size)
-        return np.broadcast_to(np.asarray(self.task.blind), shape)
+        return np.broadcast_to(np.asarray(prediction), shape)
 
     @functools.cached_property
     def _compiled_score(self):
@@ -146,7 +155,7 @@ class Case:
           gain in accuracy with its standard error, the same for the loss.
         """
         half = len(groups) // 2
-        losses, corrects, _ = self.score(self.blind)
+        losses, corrects = self.score(self.loss_blind)[0], self.score(self.blind)[1]
         gains = np.zeros_like(losses), np.zeros_like(losses)
         fits = [self.score(candidate) for candidate in self._candidates(groups[:half], groups)]
         for group in np.unique(groups[:half][self.scored_used[:half]]):
@@ -203,26 +212,40 @@ class Case:
         np.put_along_axis(mask, info, True, axis=1)
         return mask[:, :-1]
 
+    def all_infos(self) -> np.ndarray:
+        """`[examples, time]`, True at the relevant inputs of any use."""
+        return np.any([self.info_mask(use) for use in range(self.used.shape[1])], axis=0)
+
+    def questions(self) -> np.ndarray:
+        """`[examples, time]`, True where an answer is asked for."""
+        mask = np.zeros((len(self.used), self.task.length + 1), bool)
+        np.put_along_axis(mask, np.where(self.used, self.examples.use_times, -1), True, axis=1)
+        return mask[:, :-1]
+
     def pairs(self, use: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Indices `[examples]` of two examples each, with equal info and use times; some come more
-        than once. None where no example has this use; an empty group gives an example itself."""
+        """Indices `[examples]` of two examples each, as many as the oracle was compiled for; None
+        where no example has this use."""
         present = np.flatnonzero(self.used[:, use])
         if not len(present):
             return None
-        rows = np.packbits(self.info_mask(use), axis=1)
-        rows = np.column_stack([self.examples.use_times[:, use].astype(np.int64), rows])[present]
-        _, group = np.unique(rows, axis=0, return_inverse=True)
-        order = np.argsort(group, kind="stable")
-        equal = np.flatnonzero(group[order][1:] == group[order][:-1])
-        if not len(equal):
-            return np.resize(present, DRAWN), np.resize(present, DRAWN)
-        left, right = present[order[equal]], present[order[equal + 1]]
-        # Both ways round, and as many as the oracle was compiled for.
-        source, rest = np.concatenate([left, right]), np.concatenate([right, left])
-        if len(source) > DRAWN:
-            chosen = np.linspace(0, len(source) - 1, DRAWN).astype(int)
-            return source[chosen], rest[chosen]
-        return np.resize(source, DRAWN), np.resize(rest, DRAWN)
+        return np.resize(present, DRAWN), np.resize(np.roll(present, 1), DRAWN)
+
+    def moved(self, source: np.ndarray, rest: np.ndarray, use: int, slots: np.ndarray):
+        """Inputs of `rest`, with `source`'s relevant inputs at some of their places.
+
+        Args:
+          source: indices of examples.
+          rest: the same.
+          use: the infos of which.
+          slots: `[pairs, infos]`, which of them.
+        """
+        inputs = self.examples.inputs[rest].copy()
+        info = self.examples.info_times[:, use]
+        for slot in range(info.shape[1]):
+            given, taken = info[source, slot], info[rest, slot]
+            rows = np.flatnonzero(slots[:, slot] & (given >= 0) & (taken >= 0))
+            inputs[rows, taken[rows]] = self.examples.inputs[source[rows], given[rows]]
+        return inputs
 
     def spliced(self, source: np.ndarray, rest: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Inputs of `source` where `mask` `[examples, time]` is True, those of `rest` elsewhere."""
