@@ -24,7 +24,7 @@ from lstm_jax.cells.base import Cell
 from lstm_jax.layers.base import Layer, layer
 from lstm_jax.network import FunctionalNetwork, first_layer_input_size, functional
 from lstm_jax.optimizers import direction
-from lstm_jax.tasks.base import Example, Task, example_loss
+from lstm_jax.tasks.base import Example, Task, counted, example_loss
 from lstm_jax.trial import Catalogue, Trial
 
 EVALUATION_BLOCK = 512  # examples that one call of `evaluate` scores
@@ -251,7 +251,7 @@ def _evaluate(
 
     def one(example, predictions, weight):
         correct = jax.vmap(task.correct)(predictions, example.targets)
-        weights = weight * example.weights
+        weights = weight * counted(example)
         return Score(
             loss=weight * example_loss(task, predictions, example),
             correct=jnp.sum(jnp.where(correct, weights, jnp.zeros_like(weights))),

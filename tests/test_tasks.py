@@ -8,11 +8,16 @@ import jax
 import numpy as np
 import pytest
 
+from lstm_jax import results
+from lstm_jax.cells import CELLS
 from lstm_jax.errors import InputError
+from lstm_jax.running import plan, run
+from lstm_jax.sweep import Settings, make_sweep
 from lstm_jax.tasks import TASKS, recall
 from lstm_jax.tasks.base import EVALUATION_SIZES, evaluation_set, require_whole, stop_at
 from lstm_jax.tasks.check import Subject, check_structure, variations
 from lstm_jax.tasks.contract import CLAUSES
+from lstm_jax.trial import Catalogue
 
 subject = functools.cache(lambda name: Subject(TASKS[name]))
 
@@ -55,6 +60,30 @@ def test_bad_gap_is_one_line(name, gap):
     with pytest.raises(InputError, match="must be a whole number, at least") as caught:
         TASKS[name](gap)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_sweep_of_it_trains_and_ends(name, tmp_path):
+    """A few updates of a small network, from the first key to the last row."""
+    catalogue = Catalogue(CELLS, TASKS)
+    argument = next(iter(subject(name).cases.values())).argument
+    trials = make_sweep(
+        catalogue,
+        task=name,
+        cells=["rnn"],
+        gaps=[argument],
+        seeds=[0, 1],
+        learning_rates=[1e-3],
+        settings=Settings(hidden_size=4, match="hidden", batch_size=4, eval_every=2),
+    )
+    plan(trials, tmp_path, catalogue)
+    devices = jax.devices()[:1]
+    outcome = run(trials, tmp_path, updates=4, catalogue=catalogue, match="hidden", devices=devices)
+    assert (outcome.trained, outcome.failed) == (2, 0)
+    for record in results.read_directory(tmp_path):
+        assert record.end["status"] in ("solved", "unsolved")
+        assert 0 <= record.end["accuracy"] <= 1
+        assert np.isfinite(record.end["loss"])
 
 
 def test_importing_tasks_imports_no_data_packages():

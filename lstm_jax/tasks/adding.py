@@ -1,14 +1,15 @@
 """The adding problem: two marked numbers, told apart from noise, are summed at the end."""
 
 import typing
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.errors import InputError
-from lstm_jax.tasks.base import Example, Task, require_whole, squared_error
+from lstm_jax.arrays import Array
+from lstm_jax.tasks.base import Example, Task, require_whole, require_word, squared_error
 
 Layout = Literal["lag", "halves", "anywhere"]
 TOLERANCE = 0.04
@@ -57,8 +58,30 @@ def adding(gap: int, *, layout: Layout = "lag") -> Task:
     Raises:
       InputError: a gap below 3, a length below 2 or an unknown layout.
     """
-    if layout not in typing.get_args(Layout):
-        raise InputError(f"layout={layout}: allowed are {', '.join(typing.get_args(Layout))}")
+    return two_numbers(
+        "adding",
+        gap,
+        layout,
+        jnp.sum,
+        blind=np.ones(1, np.float32),
+        chance=2 * TOLERANCE - TOLERANCE**2,
+        blind_loss=1 / 6,
+    )
+
+
+def two_numbers(
+    name: str, gap: int, layout: Layout, combine: Callable[[Array], Array], **fields
+) -> Task:
+    """What `adding` and `multiplication` share.
+
+    Args:
+      name: of the task.
+      gap: as for `adding`.
+      layout: as for `adding`.
+      combine: two values `[2]` -> target.
+      **fields: of the task: what a blind guess is and scores.
+    """
+    require_word("layout", layout, typing.get_args(Layout))
     by_gap = layout == "lag"
     # Two steps from 1 to gap - 1 are marked; two steps of all are in the other layouts.
     least = 3 if by_gap else 2
@@ -93,7 +116,7 @@ def adding(gap: int, *, layout: Layout = "lag") -> Task:
             values = jnp.where(steps <= last, values, 0)
         return Example(
             inputs=jnp.stack([values, markers], axis=1),
-            targets=jnp.sum(values[marked])[None, None],
+            targets=combine(values[marked])[None, None],
             weights=jnp.ones(1, jnp.float32),
             info_times=marked[None],
             use_times=last[None],
@@ -102,10 +125,10 @@ def adding(gap: int, *, layout: Layout = "lag") -> Task:
 
     def oracle(inputs):
         values, markers = inputs[:, 0], inputs[:, 1]
-        return jnp.sum(jnp.where(markers == 1, values, 0))[None, None]
+        return combine(values[jax.lax.top_k(markers, 2)[1]])[None, None]
 
     return Task(
-        name="adding",
+        name=name,
         gap=gap if by_gap else 0,
         kind="dense",
         input_size=2,
@@ -114,13 +137,11 @@ def adding(gap: int, *, layout: Layout = "lag") -> Task:
         sample=sample,
         loss=squared_error,
         correct=_close,
-        blind=np.ones(1, np.float32),
-        chance=2 * TOLERANCE - TOLERANCE**2,
-        blind_loss=1 / 6,
         solved_at=0.9,
         oracle=oracle,
         swept_by="gap" if by_gap else "length",
         fixed_position=gap == least,
+        **fields,
     )
 
 

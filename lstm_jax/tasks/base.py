@@ -35,6 +35,8 @@ class Example(NamedTuple):
         there are fewer. The question, which stands at the use itself, is not among them.
       use_times: `[uses]`, the step at which the answer is read; -1 where there is no such use.
       lag: `[uses]`, use time minus time of the last relevant input; -1 where there is no such use.
+        A use that asks for nothing past, such as the blanks before a copy, has a use time and a
+        weight, but neither info times nor a lag: it is trained, and not counted in accuracy.
     """
 
     inputs: Array
@@ -66,7 +68,7 @@ class Task(NamedTuple):
       loss: prediction `[output_size]`, target -> scalar.
       correct: prediction `[output_size]`, target -> bool.
       blind: the prediction `[output_size]` of a stated blind predictor, the best that one can
-        answer without looking.
+        answer without looking; `[uses, output_size]` where that depends on which use it is.
       chance: accuracy of the blind predictor.
       blind_loss: its loss, or that of `loss_blind`.
       solved_at: accuracy at which the task counts as solved.
@@ -138,6 +140,32 @@ def example_loss(task: Task, predictions: Array, example: Example) -> Array:
     return jnp.sum(losses * example.weights) / jnp.sum(example.weights)
 
 
+def counted(example: Example) -> Array:
+    """`[uses]`, what each use counts for in accuracy: its weight, or 0 where nothing is asked."""
+    return jnp.where(example.lag >= 0, example.weights, jnp.zeros_like(example.weights))
+
+
+def classification(*, classes: int, **fields) -> Task:
+    """A task of equally likely classes: cross entropy, a blind guess right in 1/classes, solved
+    at 0.9 unless `fields` say otherwise."""
+    standard = {
+        "output_size": classes,
+        "loss": cross_entropy,
+        "correct": classified,
+        "blind": np.zeros(classes, np.float32),
+        "chance": 1 / classes,
+        "blind_loss": float(np.log(classes)),
+        "solved_at": 0.9,
+    }
+    return Task(**{**standard, **fields})
+
+
+def below(bits: Array, size: int) -> Array:
+    """Whole numbers from 0 to size - 1 from random bits (uint32); none is favoured by more than one
+    part in 2**32 / size."""
+    return (bits % jnp.uint32(size)).astype(jnp.int32)
+
+
 def cross_entropy(prediction: Array, target: Array) -> Array:
     """Minus log softmax(prediction) at the class `target`, in nats."""
     return jax.nn.logsumexp(prediction) - prediction[target]
@@ -151,6 +179,12 @@ def classified(prediction: Array, target: Array) -> Array:
 def squared_error(prediction: Array, target: Array) -> Array:
     """Mean over the outputs of the squared difference."""
     return jnp.mean(jnp.square(prediction - target))
+
+
+def require_word(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Raises InputError, in one line, where `value` is not among `allowed`."""
+    if value not in allowed:
+        raise InputError(f"{name}={value}: allowed are {', '.join(allowed)}")
 
 
 def require_whole(name: str, value: Any, least: int) -> None:

@@ -39,12 +39,13 @@ def blind(case: Case) -> None:
     """The blind predictor scores `chance` and `blind_loss`."""
     task = case.task
     corrects = case.score(case.blind)[1]
-    accuracy, accuracy_error = case.mean(corrects)
-    binomial = np.sqrt(task.chance * (1 - task.chance) / case.scored_used.sum())
+    accuracy, accuracy_error = case.mean(corrects, asked=True)
+    asked = (case.scored_used & (case.scored.lag >= 0)).sum()
+    binomial = np.sqrt(task.chance * (1 - task.chance) / asked)
     require(
         abs(accuracy - task.chance) <= SIGMAS * max(accuracy_error, binomial),
         f"chance is {task.chance:.4f}, but the blind predictor is right on {accuracy:.4f} "
-        f"of {case.scored_used.sum()} answers",
+        f"of {asked} answers",
     )
     mean, error = case.mean(case.score(case.loss_blind)[0])
     require(

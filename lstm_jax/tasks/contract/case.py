@@ -64,6 +64,11 @@ class Case:
         """`[examples, uses]`, where a use has positive weight."""
         return self.examples.weights > 0
 
+    @functools.cached_property
+    def asked(self) -> np.ndarray:
+        """`[examples, uses]`, where a use asks for something past."""
+        return self.used & (self.examples.lag >= 0)
+
     @property
     def classes(self) -> bool:
         """Whether targets are classes; else they are values."""
@@ -133,10 +138,13 @@ class Case:
         gradient are finite, each `[examples, uses]`."""
         return jax.tree.map(np.asarray, self._compiled_score(predictions, self.scored.targets))
 
-    def mean(self, scores: np.ndarray, chosen=slice(None)) -> tuple[float, float]:
+    def mean(self, scores: np.ndarray, chosen=slice(None), *, asked=False) -> tuple[float, float]:
         """Weighted mean over uses and its standard error, which allows for answers of one example
-        that hang together. `chosen` is a slice of examples."""
+        that hang together. `chosen` is a slice of examples; `asked` leaves uses out that ask for
+        nothing past, as accuracy does."""
         weights = self.scored.weights[chosen].astype(np.float64)
+        if asked:
+            weights = np.where(self.scored.lag[chosen] >= 0, weights, 0)
         scores = np.where(weights > 0, scores[chosen], 0).astype(np.float64)
         total = weights.sum()
         mean = (weights * scores).sum() / total
@@ -169,7 +177,7 @@ class Case:
             gains[0][inside] = correct[inside].astype(losses.dtype) - corrects[inside]
             gains[1][inside] = losses[inside] - loss[inside]
         second = slice(half, None)
-        return self.mean(gains[0], second), self.mean(gains[1], second)
+        return self.mean(gains[0], second, asked=True), self.mean(gains[1], second)
 
     def _candidates(self, early_groups: np.ndarray, groups: np.ndarray):
         """Predictions `[examples, uses, output]`, constant in each group: log frequencies for
@@ -224,14 +232,15 @@ class Case:
 
     def pairs(self, use: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Indices `[examples]` of two examples each, as many as the oracle was compiled for; None
-        where no example has this use."""
-        present = np.flatnonzero(self.used[:, use])
+        where no example has this use, or where it asks for nothing past."""
+        present = np.flatnonzero(self.asked[:, use])
         if not len(present):
             return None
         return np.resize(present, DRAWN), np.resize(np.roll(present, 1), DRAWN)
 
     def moved(self, source: np.ndarray, rest: np.ndarray, use: int, slots: np.ndarray):
-        """Inputs of `rest`, with `source`'s relevant inputs at some of their places.
+        """Inputs of `rest`, with other inputs at some of its relevant steps: in half of the pairs
+        `source`'s relevant ones, in the others some that are not relevant.
 
         Args:
           source: indices of examples.
@@ -241,8 +250,13 @@ class Case:
         """
         inputs = self.examples.inputs[rest].copy()
         info = self.examples.info_times[:, use]
+        free = ~(self.all_infos() | self.questions())[source]
+        # A step of each source that is not relevant, where it has one.
+        unrelated = np.where(free.any(axis=1), free.argmax(axis=1), -1)
+        foreign = np.arange(len(source)) % 2 == 1
         for slot in range(info.shape[1]):
-            given, taken = info[source, slot], info[rest, slot]
+            given = np.where(foreign & (unrelated >= 0), unrelated, info[source, slot])
+            taken = info[rest, slot]
             rows = np.flatnonzero(slots[:, slot] & (given >= 0) & (taken >= 0))
             inputs[rows, taken[rows]] = self.examples.inputs[source[rows], given[rows]]
         return inputs

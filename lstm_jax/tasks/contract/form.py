@@ -25,15 +25,27 @@ def fields(case: Case) -> None:
             task.length == case.argument,
             f"length is {task.length}, but {case.argument} was asked for (swept_by='length')",
         )
-    blind = np.asarray(task.blind)
+    for name in ("blind", "loss_blind"):
+        blind = getattr(task, name)
+        if name == "loss_blind" and blind is None:
+            continue
+        blind = np.asarray(blind)
+        require(
+            blind.shape[-1:] == (task.output_size,)
+            and blind.ndim <= 2
+            and blind.dtype == np.float32,
+            f"{name} is {blind.dtype}{list(blind.shape)}: must be float32[{task.output_size}], or "
+            "one of them a use",
+        )
     require(
-        blind.shape == (task.output_size,) and blind.dtype == np.float32,
-        f"blind is {blind.dtype}{list(blind.shape)}: must be float32[{task.output_size}]",
+        task.chance < task.ceiling <= 1,
+        f"ceiling is {task.ceiling}: must lie above chance, up to 1",
     )
     require(0 <= task.chance < 1, f"chance is {task.chance}: must lie in [0, 1)")
     require(
-        task.chance < task.solved_at <= 1,
-        f"solved_at is {task.solved_at}: must lie above chance, {task.chance:.4g}, up to 1",
+        task.chance < task.solved_at <= task.ceiling,
+        f"solved_at is {task.solved_at}: must lie above chance, {task.chance:.4g}, up to "
+        f"{task.ceiling:g}",
     )
     require(np.isfinite(task.blind_loss), f"blind_loss is {task.blind_loss}: must be finite")
 
@@ -122,12 +134,17 @@ def times(case: Case) -> None:
         "an info_time is below -1 or later than its use",
     )
     if task.gap is not None:
-        require((info.max(axis=-1)[used] >= 0).all(), "a use has no info_time")
+        asks = info.max(axis=-1) >= 0
+        require(
+            (asks == (example.lag >= 0))[used].all(),
+            "a use has info_times without a lag, or a lag without info_times",
+        )
+        require((asks & used).any(axis=1).all(), "an example asks for nothing past")
 
 
 def lag(case: Case) -> None:
     """`lag` is the use time minus the time of the last relevant input."""
-    example, used = case.examples, case.used
+    example, used = case.examples, case.asked
     if case.task.gap is None:
         return
     expected = example.use_times - example.info_times.max(axis=-1)
@@ -145,7 +162,7 @@ def gap(case: Case) -> None:
     """The smallest lag over examples is the task's gap, and is reached."""
     if case.task.gap is None:
         return
-    smallest = case.examples.lag[case.used].min()
+    smallest = case.examples.lag[case.asked].min()
     require(
         smallest == case.task.gap,
         f"the smallest lag of {len(case.examples.lag)} examples is {smallest}, not the gap "
@@ -156,7 +173,7 @@ def gap(case: Case) -> None:
 def least_lag(case: Case) -> None:
     """No lag is below the gap (what `gap` says, where there are few examples)."""
     if case.task.gap is not None:
-        smallest = case.examples.lag[case.used].min()
+        smallest = case.examples.lag[case.asked].min()
         require(smallest >= case.task.gap, f"a lag of {smallest} is below {case.task.gap}, the gap")
 
 
@@ -182,7 +199,7 @@ def position(case: Case) -> None:
     if case.task.gap is None:
         return
     for use in range(case.used.shape[1]):
-        info = case.examples.info_times[case.used[:, use], use]
+        info = case.examples.info_times[case.asked[:, use], use]
         if not len(info):
             continue
         if case.task.fixed_position:
