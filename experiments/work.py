@@ -44,6 +44,9 @@ def load(experiment: str, arguments: Sequence[str]) -> Work:
         raise InputError(f"{experiment}: no such experiment") from error
     if not hasattr(module, "work"):
         raise InputError(f"{experiment}: runs no trials, so there is nothing to launch")
+    for argument in arguments:
+        if re.match(r"--?flagfile(=|$)", argument):  # on other machines it is not there
+            raise InputError(f"{argument:.80}: write the flags themselves behind --")
     try:
         extra = module.FLAGS([experiment, *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
@@ -52,6 +55,8 @@ def load(experiment: str, arguments: Sequence[str]) -> Work:
         raise InputError(str(error)) from error
     if extra:
         raise InputError(f"{extra[0]!r} is not a flag: write --flag=value")
+    if module.FLAGS["help"].value:
+        raise InputError(f"--help: runs nothing; python -m {experiment} --help lists its flags")
     for name in OF_THE_MACHINE:
         if module.FLAGS[name].present:
             raise InputError(f"--{name}: the launcher's, so not to be given behind --")

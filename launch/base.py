@@ -85,8 +85,12 @@ class Campaign:
     """
 
     def __init__(self, job: Job, work: Work, flags: Flags):
-        """Reads what has ended. Nothing is written."""
-        from lstm_jax import running
+        """Reads what has ended. Nothing is written.
+
+        Raises:
+          InputError: rows cannot go there, as far as can be seen without writing.
+        """
+        from lstm_jax import running, storage
         from lstm_jax.sweep import cohorts
 
         self.job, self.work = job, work
@@ -98,6 +102,8 @@ class Campaign:
             Issued(cohort.program_id, running.label(cohort))
             for cohort in cohorts(work.trials, work.catalogue)
         ]
+        with commands.naming("results_dir"):
+            storage.require_directory_or_none(job.results_dir)
         ended = _ended(job.results_dir, work)
         self.left = [issued for issued in self.all if not ended[issued.program_id]]
         self._waiting = collections.deque(self.left)
@@ -105,7 +111,7 @@ class Campaign:
         self._running: set[Issued] = set()
         self._changed = threading.Condition()
         self._interrupt = commands.Interrupt()
-        self._closed = False
+        self._closed = self._said_late = False
         self.failures: dict[Issued, str] = {}
 
     def __enter__(self):
@@ -123,6 +129,9 @@ class Campaign:
     def stop(self) -> bool:
         """Whether to stop: told to, or out of hours."""
         late = self._until is not None and time.monotonic() > self._until
+        if late and not self._said_late:
+            self._said_late = True
+            say("the hours of --max_hours are over: saving, and ending")
         return self._closed or late or self._interrupt()
 
     def close(self) -> None:

@@ -92,6 +92,11 @@ def _meet(coordinator: str | None, processes: int | None, process: int | None) -
             coordinator, processes, process, initialization_timeout=2 * _WAIT.value + 60
         )
     except (RuntimeError, ValueError) as error:
+        if coordinator is None and isinstance(error, ValueError):  # JAX sees no cluster
+            raise InputError(
+                "--coordinator, --processes, --process: missing; only on Cloud TPU, Slurm and Open "
+                "MPI they are found by themselves"
+            ) from error
         raise OSError(f"--coordinator={coordinator}: {first_line(error)[:200]}") from error
     finally:
         timer.cancel()
@@ -126,11 +131,18 @@ def launch(campaign: Campaign) -> int:
 
 
 def _together(campaign: Campaign, hosts: "Hosts") -> None:
-    """Every cohort with all processes; an error in one ends all."""
+    """Every cohort with all processes; an error in one ends all, for others wait for it there.
+
+    Raises:
+      OSError: names the cohort.
+    """
     for issued in campaign.left:
         if hosts.any(campaign.stop()):
             break
-        run_cohort(campaign.job, issued.program_id, stop=campaign.stop, hosts=hosts)
+        try:
+            run_cohort(campaign.job, issued.program_id, stop=campaign.stop, hosts=hosts)
+        except Exception as error:
+            raise OSError(f"{issued.label}: {first_line(error)}; --together ends here") from error
 
 
 def _apart(campaign: Campaign, stop: Callable[[], bool]) -> None:

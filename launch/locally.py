@@ -22,7 +22,7 @@ import time
 from typing import NamedTuple
 
 from experiments.commands import Number
-from launch import base
+from launch import base, cores
 from launch.base import GRACE_SECONDS, Campaign, encode, say
 from launch.worker import DONE
 from lstm_jax import storage
@@ -45,12 +45,12 @@ class Place(NamedTuple):
 
 def places(workers: int) -> list[Place]:
     """Shares this machine among workers."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    here = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     gpus = visible_gpus()
-    workers = workers or len(gpus) or len(cores)
+    workers = workers or len(gpus) or len(here)
     return [
         Place(
-            frozenset(cores[i % len(cores) :: workers] or cores),
+            frozenset(here[i % len(here) :: workers] or here),
             gpus[i % len(gpus)] if gpus else None,
         )
         for i in range(workers)
@@ -70,9 +70,14 @@ class Worker:
     """A worker process, and the line to it."""
 
     def __init__(self, campaign: Campaign, place: Place, log):
+        from lstm_jax import backend
+
         environment = dict(os.environ)
         if place.gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = place.gpu
+        # XLA:CPU compiles for so many threads as there are devices, and rounds accordingly: as many
+        # as the experiment's own command would make here, so that rows do not tell who ran them.
+        environment |= cores.environment(backend.cores())
         self._log = log
         self.process = subprocess.Popen(
             [sys.executable, "-m", "launch.worker"],

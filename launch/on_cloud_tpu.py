@@ -56,6 +56,14 @@ _NAMES = {
     "service_account": re.compile(r"[a-zA-Z0-9._-]+@[a-zA-Z0-9.-]+"),
     "name": re.compile(r"[a-z]([a-z0-9-]{0,60}[a-z0-9])?"),
 }
+_LIKE = {
+    "project": "the id of a project, as my-project-123",
+    "zone": "a zone, as us-west4-a",
+    "runtime_version": "a version of the software, as v2-alpha-tpuv6e",
+    "network": "a network, as default or projects/my-project/global/networks/mine",
+    "service_account": "an address, as runner@my-project.iam.gserviceaccount.com",
+    "name": "lower-case letters, digits and -, beginning with a letter, at most 62",
+}
 # What the machines do by themselves: tries, seconds between them, and seconds after the end in
 # which the launcher should have deleted them.
 _TRIES, _PAUSE_SECONDS, _LINGER_SECONDS = 3, 30, 900
@@ -89,7 +97,7 @@ def check_flags() -> None:
     for name, pattern in _NAMES.items():
         value = FLAGS[name].value
         if value and not pattern.fullmatch(value):
-            raise InputError(f"--{name}={value:.100}: must be like {pattern.pattern}")
+            raise InputError(f"--{name}={value:.100}: must be {_LIKE[name]}")
     for name in ("project", "zone"):
         if not FLAGS[name].value and FLAGS["dry_run"].value:
             FLAGS[name].value = f"({name})"  # a plan can do without
@@ -195,7 +203,8 @@ def launch(campaign: Campaign) -> int:
     if plan.parcel.left_out:
         say(f"not tracked by git, so not sent: {', '.join(plan.parcel.left_out[:10])}")
     if campaign.dry_run:
-        say(f"{describe(plan)}\n{estimate(plan)}")
+        bounded = "" if FLAGS["max_hours"].value else "; without --max_hours nothing bounds it"
+        say(f"{estimate(plan)}{bounded}\n{describe(plan)}\n{estimate(plan)}{bounded}")
         return 0
     if not campaign.left:
         return campaign.summary()

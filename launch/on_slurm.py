@@ -25,6 +25,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments import commands
 from experiments.commands import TRUE_OR_FALSE, ListOf, Number, Words
 from launch import base, cores
 from launch.base import GRACE_SECONDS, Campaign, Issued, say
@@ -100,6 +101,12 @@ _LOG_DIR = _flag(
     None,
     "where submitit keeps its files, seen by every machine; beside the rows if not given",
 )
+# Options of sbatch that submitit or this launcher sets, or reads its answer by.
+_MANAGED = (
+    "account", "array", "chdir", "cpus-per-task", "error", "export", "gpus", "gpus-per-node",
+    "gpus-per-task", "job-name", "mem", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output",
+    "parsable", "partition", "requeue", "signal", "time", "wait", "wckey", "wrap",
+)  # fmt: skip
 _TIMEOUTS = 1000  # how often an element may be queued again because its time was up
 _ROOT = Path(__file__).parent.parent
 
@@ -114,11 +121,16 @@ def start() -> None:
 
 def launch(campaign: Campaign) -> int:
     """Runs, or submits, everything that is left."""
+    for name in ("max_hours", "retries"):
+        if not _WAIT.value and FLAGS[name].present:
+            raise InputError(f"--{name}: needs the launcher to wait; leave it out with --nowait")
     folder = _folder(campaign)
     parameters = _parameters()
     if campaign.dry_run:
         say(f"submitit, cluster={_CLUSTER.value}, files in {folder}")
         say(" ".join(f"{name}={value}" for name, value in parameters.items()))
+        told = {"PYTHONPATH": str(_ROOT)} | cores.environment(_CPUS.value)
+        say(f"environment: {' '.join(f'{name}={value}' for name, value in told.items())}")
         for index, group in enumerate(_groups(campaign.left)):
             say(f"element {index}: " + ", ".join(issued.program_id for issued in group))
         return 0
@@ -126,6 +138,9 @@ def launch(campaign: Campaign) -> int:
         raise InputError("--cluster=slurm: there is no sbatch here; local runs on this machine")
     if _CLUSTER.value == "debug" and not _WAIT.value:
         raise InputError("--nowait: with --cluster=debug this process is the one that runs")
+    if _LOG_DIR.value is not None:
+        with commands.naming("log_dir"):
+            storage.usable_directory(folder)
     with campaign:
         if not campaign.left:
             return campaign.summary()
@@ -171,6 +186,11 @@ def _parameters() -> dict:
     more = dict(_OPTIONS.value or [])
     if len(more) < len(_OPTIONS.value or []):
         raise InputError("--slurm_option: one is given twice")
+    for name in more:
+        if name.replace("_", "-") in _MANAGED:
+            raise InputError(
+                f"--slurm_option={name}: the launcher's own; it has flags for what varies"
+            )
     named = {"slurm_partition": _PARTITION.value, "slurm_account": _ACCOUNT.value}
     return {
         **shared,

@@ -198,6 +198,8 @@ def _first(lines: list[str]) -> list[str]:
 def main() -> int:
     """Prints the status, once or again and again."""
     directory = _RESULTS_DIR.value
+    if FLAGS["every"].present and not _WATCH.value:
+        raise InputError("--every: taken only with --watch")
     with commands.naming("results_dir"):
         storage.require_known(directory)
         if not _WATCH.value:

@@ -83,12 +83,21 @@ class Watch:
             self._pause(self._poll_seconds)
 
     def delete(self) -> None:
-        """Deletes the slice for certain; one that is not ours stays."""
+        """Deletes the slice for certain; one that is not ours stays.
+
+        Raises:
+          OSError: it cannot be deleted, or there is no saying whether one of ours is there.
+        """
         if not self._ours:  # nor asked for: but a launcher that was killed may have
             try:
                 found = self._resource.look()
-            except OSError:
+            except RefusedError:  # who may not look has not asked for one either
                 return
+            except OSError as error:
+                raise OSError(
+                    f"{self._resource.name}: MAY BE LEFT RUNNING, if an earlier launcher of this "
+                    f"sweep asked for it ({error}); run: {self._resource.how_to_delete}"
+                ) from error
             if found is None or not self._same_sweep(found):
                 return
         self._resource.delete(min(self._poll_seconds, 10))

@@ -90,6 +90,7 @@ def main() -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     job = decode(requests.get())
+    own = _own_devices(job)
     while not stopped.is_set():
         try:
             program_id = requests.get(timeout=0.2)
@@ -98,11 +99,21 @@ def main() -> None:
         if program_id is None:
             break
         try:
-            outcome = run_cohort(job, program_id, stop=stopped.is_set)
+            outcome = run_cohort(job, program_id, stop=stopped.is_set, devices=own)
             answer = DONE if not outcome.left else "stopped"
         except Exception as error:
             answer = first_line(error)
         answers.write(json.dumps({"program_id": program_id, "answer": answer}) + "\n")
+
+
+def _own_devices(job: Job) -> "Sequence[jax.Device] | None":
+    """A CPU device for each core that the launcher left to this process; all on a GPU."""
+    from lstm_jax import backend
+
+    backend.set_up(job.compile_cache)
+    import jax
+
+    return jax.devices()[: backend.cores()] if jax.default_backend() == "cpu" else None
 
 
 if __name__ == "__main__":

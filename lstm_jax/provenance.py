@@ -11,6 +11,8 @@ import subprocess
 
 import jax
 
+from lstm_jax import backend
+
 # Of code sent to a machine without its history: COMMIT, or COMMIT-dirty.
 VARIABLE = "LSTM_JAX_COMMIT"
 _PACKAGES = ("lstm_jax", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -33,6 +35,7 @@ def _fixed() -> dict:
         "dirty": dirty,
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in _PACKAGES},
+        "cores": backend.cores(),
         "device": f"{jax.device_count()} x {device.device_kind}",
         "platform": platform.platform(terse=True),
     }

@@ -11,6 +11,7 @@ from typing import Any
 _MAX_LINE_BYTES = 2**16
 _MAX_CONTAINERS = 100
 _MAX_NUMBER = 1e16
+_MAX_MEASURED = 3.5e38  # what float32 can hold: a network may explode and come back
 _MAX_GAP = 1e9
 
 Row = dict[str, Any]
@@ -100,6 +101,7 @@ _AT_LEAST_ONE = (
     "cohort_size",
 )
 _ANY_SIGN = ("blind_loss", "train_loss", "monitor_loss", "loss")
+_MEASURED = (*_ANY_SIGN, "gradient_norm")
 # The last field of a line: CRC-32 of the line as it would be without it.
 _CHECKSUM = "crc32"
 _AT_THE_END = re.compile(rb', "crc32": "([0-9a-f]{8})"}\Z')
@@ -167,13 +169,15 @@ def parse(line: bytes) -> Row:
 
 @functools.cache
 def _least(name: str) -> float:
-    return -_MAX_NUMBER if name in _ANY_SIGN else int(name in _AT_LEAST_ONE)
+    return -_MAX_MEASURED if name in _ANY_SIGN else int(name in _AT_LEAST_ONE)
 
 
 @functools.cache
 def _most(name: str) -> float:
     if name in _SHARES:
         return 1
+    if name in _MEASURED:
+        return _MAX_MEASURED
     return _MAX_GAP if name == "gap" else _MAX_NUMBER
 
 

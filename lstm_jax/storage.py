@@ -8,6 +8,7 @@ disk a file is replaced whole, and locks (`locks.py`) keep writers apart.
 import contextlib
 import errno
 import os
+import pathlib
 import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -181,6 +182,17 @@ def require_known(directory: epath.PathLike) -> None:
         raise InputError(
             f"{os.fspath(directory)!r:.200}: must be a local directory or gs://BUCKET/…"
         )
+
+
+def require_directory_or_none(directory: epath.PathLike) -> None:
+    """Raises InputError where a results directory cannot be, as is seen without making it: another
+    store than `gs://`, or something that is no directory."""
+    require_known(directory)
+    if not is_remote(directory):
+        path = pathlib.Path(directory)
+        there = next((part for part in (path, *path.parents) if part.exists()), None)
+        if there is not None and not there.is_dir():
+            raise InputError(f"{directory}: cannot be made ({there} is not a directory)")
 
 
 def usable_directory(directory: epath.PathLike) -> epath.Path:

@@ -15,6 +15,9 @@ from launching import DEADLY, LONG, SWEEP, command, ended, rows, undisturbed
 from launch.locally import Place, places
 from lstm_jax import results
 
+# A cell that fails when its cohort is compiled, not when it is checked.
+POISON = DEADLY.replace("deadly", "poison").replace("os._exit(77)", 'raise ValueError("too bad")')
+POISON = POISON.replace("MARK", '""')
 FIRST = ["--results_dir=rows", "--coordinator=localhost:1234", "--processes=2", "--process=0"]
 pytestmark = pytest.mark.xdist_group("launch")  # shares what its fixtures have run
 
@@ -51,6 +54,16 @@ def test_locally_gives_the_same_rows_and_runs_nothing_twice(tmp_path, expected):
     assert "8 trials: 8 finished, 0 of them failed, 0 left" in out
     again, _ = ended(command("launch.locally", *flags))
     assert "0 cohorts to run" in again
+
+
+def test_workers_bound_to_a_core_round_as_the_command_does(tmp_path):
+    """XLA:CPU compiles for the threads it sees; what it makes of it shows in longer sequences."""
+    sweep = [*SWEEP, "--gaps=40", "--hidden_size=16", "--batch_size=32", "--updates=100"]
+    own = {"environment": {"XLA_FLAGS": ""}}  # as many devices as cores, as a user has them
+    ended(command(sweep[0], *sweep[1:], f"--results_dir={tmp_path / 'own'}", **own))
+    flags = f"--results_dir={tmp_path / 'rows'}", "--", *sweep
+    ended(command("launch.locally", *flags, **own))
+    assert rows(tmp_path / "rows") == rows(tmp_path / "own")
 
 
 def test_dry_run_says_what_would_be_issued_and_writes_nothing(tmp_path):
@@ -158,10 +171,23 @@ def test_two_processes_of_jax_distributed(tmp_path, expected_long, flags, told):
         ("locally", ["--results_dir=rows", "--", *SWEEP, "--minutes=3"], "the launcher's"),
         ("locally", ["--results_dir=rows", "--", *SWEEP, "--sneeds=3"], "--sneeds: not a flag"),
         ("locally", ["--results_dir=rows", "--", *SWEEP, "--gaps=0"], "--gaps"),
+        ("locally", ["--results_dir=rows", "--", *SWEEP, "--help"], "--help: runs nothing"),
+        (
+            "locally",
+            ["--results_dir=rows", "--", *SWEEP, "--flagfile=own"],
+            "--flagfile=own: write",
+        ),
+        ("locally", ["--results_dir=/dev/null", "--dry_run", "--", *SWEEP], "is not a directory"),
+        ("locally", ["--results_dir=gs://", "--dry_run", "--", *SWEEP], "gs://BUCKET"),
         ("locally", ["--results_dir=rows", "--workers=x", "--", *SWEEP], "--workers"),
         ("locally", ["--results_dir=s3://b/c", "--", *SWEEP], "must be a local directory or gs://"),
         ("locally", ["--results_dir=rows", "--max_hours=0", "--", *SWEEP], "--max_hours"),
         ("each_host", ["--results_dir=rows", "--process=1", "--", *SWEEP], "give all three"),
+        (
+            "each_host",
+            ["--results_dir=rows", "--", *SWEEP],
+            "--process: missing; only on Cloud TPU",
+        ),
         ("each_host", [*FIRST, "--coordinator=here", "--", *SWEEP], "must be HOST:PORT"),
         ("each_host", [*FIRST, "--process=2", "--", *SWEEP], "below --processes=2"),
     ],
@@ -171,6 +197,15 @@ def test_a_wrong_command_line_is_one_line(tmp_path, module, flags, said):
     assert said in err
     assert len(err.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_together_a_cohort_that_fails_ends_all_with_its_name(tmp_path):
+    (tmp_path / "poison.py").write_text(POISON)
+    sweep = [*SWEEP, f"--cell_file={tmp_path / 'poison.py'}", "--cells=poison,rnn", "--gaps=2"]
+    for process in hosts(tmp_path / "rows", "--together", sweep=sweep):
+        _, err = ended(process, status=1)
+        (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert "gap 2 poison: ValueError: too bad; --together ends here" in line
 
 
 @pytest.mark.parametrize("process", [0, 1])

@@ -189,6 +189,15 @@ def test_a_crash_deletes_it(launch, service, monkeypatch, error):
     assert service.empty
 
 
+def test_what_an_earlier_launcher_may_have_left_is_told_where_nobody_answers(launch, service):
+    """Told to stop before the service has answered once."""
+    service.failures["GetQueuedResource"] = [(Code.UNAVAILABLE, "later")] * 1000
+    with pytest.raises(OSError, match="MAY BE LEFT RUNNING, if an earlier launcher") as told:
+        launch("--max_hours=0.0003")
+    assert "queued-resources delete" in str(told.value)
+    assert not service.created
+
+
 def test_max_hours_delete_it(launch, service, capsys):
     assert launch("--max_hours=0.0002") == 0
     assert service.created
@@ -440,7 +449,7 @@ def test_dry_run_needs_neither_packages_nor_credentials(tmp_path, checkout):
         checkout,
         "--accelerator=v5e-16",
         "--dry_run",
-        "--results_dir=gs://a bucket/ü'$(x)",
+        "--results_dir=gs://a-bucket/a b/ü'$(x)",
         "--max_hours=2",
         PYTHONPATH=path,
     )
@@ -448,7 +457,7 @@ def test_dry_run_needs_neither_packages_nor_credentials(tmp_path, checkout):
     text = out.partition("CreateQueuedResource\n")[2].partition("\ngoogle.cloud.tpu")[0]
     asked = tpu_v2.CreateQueuedResourceRequest(json.loads(text)).queued_resource
     metadata = asked.tpu.node_spec[0].node.metadata
-    assert "--results_dir=gs://a bucket/ü'$(x)" in json.loads(metadata["lstm-jax"])["before"]
+    assert "--results_dir=gs://a-bucket/a b/ü'$(x)" in json.loads(metadata["lstm-jax"])["before"]
     assert Path(on_cloud_tpu.TEMPLATE).read_text() in out
     assert "about $9.60 an hour" in out
     assert "at most $19.20 for --max_hours=2" in out

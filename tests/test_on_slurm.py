@@ -203,6 +203,20 @@ def test_dry_run_says_what_would_be_submitted(tmp_path, monkeypatch, capfd):
         (["--results_dir=rows", "--slurm_option=qos=a\nb"], "KEY=VALUE"),
         (["--results_dir=rows", "--time_minutes=0"], "--time_minutes"),
         (["--results_dir=rows", "--cluster=debug", "--nowait"], "--nowait"),
+        (["--results_dir=rows", "--nowait", "--max_hours=1"], "--max_hours: needs the launcher to"),
+        (
+            ["--results_dir=rows", "--nowait", "--retries=1"],
+            "--retries: needs the launcher to wait",
+        ),
+        (
+            ["--results_dir=rows", "--slurm_option=time=3"],
+            "--slurm_option=time: the launcher's own",
+        ),
+        (["--results_dir=rows", "--slurm_option=cpus_per_task=3"], "--slurm_option=cpus_per_task"),
+        (
+            ["--results_dir=rows", "--cluster=local", "--log_dir=/dev/null/x"],
+            "--log_dir: /dev/null/x",
+        ),
         (["--results_dir=gs://bucket/rows"], "--log_dir: missing"),
         (["--results_dir=rows", "--log_dir=gs://bucket/logs"], "--log_dir"),
     ],

@@ -38,6 +38,15 @@ def test_what_is_written_is_read(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [lines[0]["trial_id"] + ".jsonl"]
 
 
+@pytest.mark.parametrize("largest", [1.2e16, 3.4028234e38])
+def test_a_network_that_exploded_and_came_back_is_read(tmp_path, largest):
+    """Whatever float32 holds may be a loss or a gradient."""
+    lines = rows()
+    lines[1] |= {"train_loss": largest, "monitor_loss": largest, "gradient_norm": largest}
+    record = results.read(written(tmp_path, lines))
+    assert [record.trial, *record.evaluations, *record.ends] == lines
+
+
 def test_a_raised_budget_ends_again_and_the_last_end_counts(tmp_path):
     lines = rows()
     more = rows(updates=(150, 200))
