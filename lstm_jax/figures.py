@@ -3,16 +3,11 @@
 The same rows give the same bytes, with the same matplotlib.
 """
 
-import contextlib
-import io
-import math
-import os
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import matplotlib.style
 import numpy as np
 from etils import epath
 from matplotlib.axes import Axes
@@ -20,32 +15,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lstm_jax import results, storage, table
+from lstm_jax.drawing import COLORS, LINES, MARKERS, save, style
 from lstm_jax.errors import InputError
 from lstm_jax.horizon import FEWEST_SEEDS
+from lstm_jax.horizons_figure import horizons_figure
 from lstm_jax.results import Record
 from lstm_jax.summary import Curve, Point, summarise
 
 HORIZONS = "horizons.md"
 STEM = "accuracy_against_gap"
 HORIZONS_STEM = "horizons"
-# Okabe and Ito (2008): told apart under the common colour blindnesses. Yellow is too pale on white.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
-_LINES = ("-", "-.", ":")  # dashed is kept for cells that were told the gap
 _DODGE = 0.42  # over how much of the smallest spacing, or of the axis, points at one gap are spread
 _DODGE_OF_AXIS = 0.08
-_MOST_CURVES = 40  # in a figure
-_READABLE = 12  # curves; with more, horizons are also drawn one below the other
+_MOST_CURVES = 40  # of a task
+# Curves that a figure shows; where there are more, several figures share them, and horizons are
+# also drawn one below the other.
+_READABLE = 12
 _MOST_FIGURES = 20  # of a directory: one a task
-_STYLE = {
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lstm_jax",
-    "text.parse_math": False,
-}
 
 
 def accuracy_figure(curves: Sequence[Curve], note: str = "") -> Figure:
@@ -66,15 +52,15 @@ def accuracy_figure(curves: Sequence[Curve], note: str = "") -> Figure:
     gaps = sorted({point.gap for curve in curves for point in curve.points if point.seeds})
     if not gaps or len({curve.task for curve in curves}) > 1:
         raise InputError("a figure needs trials of one task that have ended")
-    with _style():
+    with style():
         figure = Figure(figsize=(8.5, 7.4 + 0.2 * len(curves)), layout="constrained")
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
         handles = []
         for index, curve in enumerate(curves):
             look = {
-                "color": _COLORS[index % len(_COLORS)],
-                "marker": _MARKERS[index % len(_MARKERS)],
-                "linestyle": "--" if curve.told_gap else _LINES[index // len(_COLORS) % 3],
+                "color": COLORS[index % len(COLORS)],
+                "marker": MARKERS[index % len(MARKERS)],
+                "linestyle": "--" if curve.told_gap else LINES[index // len(COLORS) % 3],
             }
             points = [point for point in curve.points if point.seeds]
             at = _dodged(gaps, points, index, len(curves))
@@ -99,91 +85,6 @@ def accuracy_figure(curves: Sequence[Curve], note: str = "") -> Figure:
     return figure
 
 
-def horizons_figure(curves: Sequence[Curve], note: str = "") -> Figure:
-    """The horizons of many cells, one below the other, with their intervals.
-
-    A bar is the 95 % interval, an arrow says that it goes on beyond the sweep; a dot is the
-    estimate, a thick bar the gaps between which it lies where nothing tells more, and a triangle at
-    the margin an estimate beyond the sweep. Hollow marks: cells that were told the gap.
-
-    Args:
-      curves: of one task, in the order of the rows.
-      note: added to the title, such as what is missing.
-
-    Raises:
-      InputError: no curve has a horizon.
-    """
-    curves = [curve for curve in curves if curve.horizon is not None]
-    if not curves:
-        raise InputError("a figure of horizons needs trials that have ended")
-    first = min(curve.horizon.first for curve in curves)
-    last = max(curve.horizon.last for curve in curves)
-    ends = first / 1.5, last * 1.5
-    with _style():
-        figure = Figure(figsize=(9, 1.9 + 0.24 * len(curves)), layout="constrained")
-        axes = figure.subplots()
-        for row, curve in enumerate(curves):
-            _draw_horizon(axes, row, curve, ends)
-        axes.set_xscale("log")
-        gaps = sorted({point.gap for curve in curves for point in curve.points})
-        axes.set_xticks(gaps, [str(gap) for gap in gaps])
-        axes.set_xticks([], minor=True)
-        axes.set_xlim(*ends)
-        axes.set_ylim(len(curves) - 0.4, -0.6)
-        axes.set_yticks(range(len(curves)), [table.cell_text(curve) for curve in curves])
-        axes.set_xlabel(f"horizon: {curves[0].swept_by} that half of the seeds solve (steps)")
-        axes.axvspan(ends[0], first, color="0.94", linewidth=0)
-        axes.axvspan(last, ends[1], color="0.94", linewidth=0)
-        axes.grid(color="0.92", linewidth=0.8)
-        axes.set_axisbelow(True)
-        about = [
-            f"{table.seeds_text(curves)}; {table.budget_text(curves)}; "
-            f"matched by {table.match_text(curves)}",
-            "bars: 95 % intervals; dot or thick bar: estimate; grey: beyond the gaps of the sweep",
-            note,
-        ]
-        lines = [part for line in about for part in textwrap.wrap(line, 95)]
-        axes.set_title("\n".join(lines), fontsize=8, loc="left", color="0.25")
-        figure.suptitle(f"{curves[0].task}: horizons", fontsize=13)
-    return figure
-
-
-def _draw_horizon(axes: Axes, row: int, curve: Curve, ends: tuple[float, float]) -> None:
-    horizon = curve.horizon
-    told = curve.told_gap
-    color = _COLORS[1] if told else _COLORS[0]
-    face = "white" if told else color
-    if horizon.interval is not None:
-        low, high = horizon.interval
-        shown = max(low, ends[0]), min(high, ends[1])
-        axes.hlines(row, *shown, color=color, linewidth=1.4, alpha=0.6)
-        for beyond, x, marker in ((low == 0, ends[0], "<"), (high == math.inf, ends[1], ">")):
-            if beyond:
-                axes.plot(x, row, marker, color=color, markersize=5, alpha=0.6, clip_on=False)
-    if horizon.bracket and horizon.estimate not in (0, math.inf):
-        axes.hlines(row, *horizon.bracket, color=color, linewidth=6, alpha=0.4)
-        return
-    x = min(max(horizon.estimate, ends[0]), ends[1])
-    marker = {0: "<", math.inf: ">"}.get(horizon.estimate, "o")
-    axes.plot(x, row, marker, color=color, markerfacecolor=face, markersize=7, clip_on=False)
-
-
-def save(figure: Figure, stem: epath.PathLike) -> list[epath.Path]:
-    """Writes `<stem>.png` and `<stem>.svg`, the latter with real text; returns their paths.
-
-    Raises:
-      OSError: as from the file system.
-    """
-    paths = []
-    for extension, options in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
-        buffer = io.BytesIO()
-        with _style():
-            figure.savefig(buffer, format=extension, facecolor="white", **options)
-        paths.append(epath.Path(f"{os.fspath(stem)}.{extension}"))
-        storage.write(paths[-1], buffer.getvalue())
-    return paths
-
-
 def redraw(
     directory: epath.PathLike,
     records: Sequence[Record] | None = None,
@@ -192,8 +93,9 @@ def redraw(
     """Draws the table and one figure a task from rows, as far as there are any.
 
     Writes `horizons.md` and `accuracy_against_gap.png` and `.svg` into the directory; where it
-    holds several tasks, `accuracy_against_gap_<task>` for each. With more than a dozen curves a
-    figure of their horizons, `horizons.png` and `.svg`, stands beside it.
+    holds several tasks, `accuracy_against_gap_<task>` for each. More than a dozen curves are shared
+    out to several figures, `_1`, `_2` ..., and a figure of all horizons, `horizons.png` and `.svg`,
+    stands beside them.
 
     Args:
       directory: of results.
@@ -231,9 +133,12 @@ def redraw(
             ending_of_task = "" if len(tasks) == 1 else f"_{re.sub('[^A-Za-z0-9]+', '_', task)}"
             told = [note, _not_drawn(len(own) - _MOST_CURVES, "experiments")]
             said = " ".join(filter(None, told))
-            figure = accuracy_figure(own[:_MOST_CURVES], said)
-            paths += save(figure, directory / f"{STEM}{ending_of_task}")
-            if len(own) > _READABLE:
+            pages = _pages(own[:_MOST_CURVES])
+            for number, page in enumerate(pages, start=1):
+                of_page = "" if len(pages) == 1 else f"_{number}"
+                figure = accuracy_figure(page, said)
+                paths += save(figure, directory / f"{STEM}{ending_of_task}{of_page}")
+            if len(pages) > 1:
                 figure = horizons_figure(own[:_MOST_CURVES], said)
                 paths += save(figure, directory / f"{HORIZONS_STEM}{ending_of_task}")
     if told := _not_drawn(len(tasks) - _MOST_FIGURES, "tasks"):
@@ -241,11 +146,12 @@ def redraw(
     return table.text(curves) + ending, paths
 
 
-@contextlib.contextmanager
-def _style() -> Iterator[None]:
-    with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # letters that the font lacks
-        yield
+def _pages(curves: Sequence[Curve]) -> list[Sequence[Curve]]:
+    """Curves by figure, about as many in each; those with nothing to draw go with their page."""
+    count = -(-len(curves) // _READABLE)
+    each = -(-len(curves) // count)
+    pages = [curves[i : i + each] for i in range(0, len(curves), each)]
+    return [page for page in pages if any(point.seeds for curve in page for point in curve.points)]
 
 
 def _not_drawn(count: int, what: str) -> str:
@@ -273,11 +179,11 @@ def _draw_accuracies(axes: Axes, at: np.ndarray, points: Sequence[Point], look: 
     means = [point.mean_accuracy for point in points]
     axes.plot(at, means, color=color, linestyle=look["linestyle"], zorder=3)
     for x, point in zip(at, points, strict=True):
-        for broke, style in ((False, {"marker": marker, "mew": 0}), (True, {"marker": "x"})):
+        for broke, look_of in ((False, {"marker": marker, "mew": 0}), (True, {"marker": "x"})):
             pairs = zip(point.accuracies, point.failed, strict=True)
             seeds = [accuracy for accuracy, failed in pairs if failed == broke]
             faint = {"color": color, "linestyle": "", "markersize": 4.5, "alpha": 0.3}
-            axes.plot([x] * len(seeds), seeds, **faint, **style, zorder=2)
+            axes.plot([x] * len(seeds), seeds, **faint, **look_of, zorder=2)
         interval = point.mean_interval
         face = "white" if interval is not None and interval.degenerate else color
         axes.plot(

@@ -12,8 +12,10 @@ import pytest
 
 from experiments import figures as command
 from lstm_jax import results
+from lstm_jax.drawing import save
 from lstm_jax.errors import InputError
-from lstm_jax.figures import accuracy_figure, horizons_figure, redraw, save
+from lstm_jax.figures import accuracy_figure, redraw
+from lstm_jax.horizons_figure import horizons_figure
 from lstm_jax.summary import summarise
 
 FROZEN = pathlib.Path(__file__).parent / "frozen_v1"
@@ -170,7 +172,14 @@ def test_horizons_of_many_cells_stand_one_below_the_other(tmp_path):
     records += made_rows.sweep({"told": {5: [1.0] * 6, 40: [0.2] * 6}}, told_gap=True)
     made_rows.write(tmp_path, records)
     _, paths = redraw(tmp_path)
-    assert [path.name for path in paths][-2:] == ["horizons.png", "horizons.svg"]
+    assert [path.name for path in paths if path.suffix == ".svg"] == [
+        "accuracy_against_gap_1.svg",
+        "accuracy_against_gap_2.svg",
+        "horizons.svg",
+    ]
+    second = paths[-3].read_text()
+    assert "cell_11" in second
+    assert "beyond" not in second
     svg = paths[-1].read_text()
     assert "told (told the gap)" in svg
     figure = horizons_figure(summarise(records), note="a note")
