@@ -2,7 +2,7 @@
 # make test        lint and the tests, in the same environment
 # make test-all    and the long checks
 # make faults      kills, stops and damages running sweeps: half an hour, one after another
-# make docs        writes docs/cells.md from the code
+# make docs        writes docs/cells.md and docs/tasks.md from the code
 # make tpu-compile compiles every cell's training step by the TPU compiler; needs no TPU
 PYTHON ?= python3
 PYTEST_FLAGS ?= -n auto --dist loadgroup
@@ -28,7 +28,8 @@ faults: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m lstm_jax.cells_page > $(VENV)/cells.md
-	mv $(VENV)/cells.md docs/cells.md
+	$(BIN)/python -m lstm_jax.tasks_page > $(VENV)/tasks.md
+	mv $(VENV)/cells.md $(VENV)/tasks.md docs/
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

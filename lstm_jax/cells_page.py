@@ -5,12 +5,9 @@ signatures, sizes from traced programs, and whether learning rates were selected
 rows in docs/results/cells.
 """
 
-import inspect
-import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +16,7 @@ from lstm_jax import results
 from lstm_jax.arrays import count
 from lstm_jax.cells import CELLS, Cell
 from lstm_jax.layers import LAYERS
-from lstm_jax.spec import options_of
+from lstm_jax.pages import section, table
 from lstm_jax.training import carry_size
 
 SIZE = 128
@@ -39,35 +36,6 @@ Every recurrence that a sweep can name, with its equations as implemented; this 
   ([docs/results/cells](results/cells/horizons.md)), each seed read at the rate that the others
   choose; a cell with one rate is present, not tuned.
 """
-
-
-class Description(NamedTuple):
-    """What a docstring says.
-
-    Attributes:
-      summary: name and sources, in a line.
-      equations: the literal blocks between the summary and the arguments, with the text between.
-      arguments: by name, in a line each.
-    """
-
-    summary: str
-    body: str
-    arguments: dict[str, str]
-
-
-def described(constructor: Callable) -> Description:
-    """Reads a constructor's docstring."""
-    text = inspect.getdoc(constructor)
-    head, _, rest = text.partition("::\n")
-    body, _, sections = rest.partition("\nArgs:\n")
-    listed = re.split(r"\n\S", sections, maxsplit=1)[0]
-    arguments = {
-        name: " ".join(words.split())
-        for name, words in re.findall(
-            r"^  (\w+): (.*?)(?=^  \w+: |\Z)", listed, flags=re.MULTILINE | re.DOTALL
-        )
-    }
-    return Description(" ".join(head.split()), body.strip("\n"), arguments)
 
 
 def multiplications(function: Callable, *arguments) -> int:
@@ -114,10 +82,6 @@ def _rates(directory: Path) -> dict[str, int]:
     return {name: len(tried) for name, tried in rates.items()}
 
 
-def _table(rows: Iterable[tuple]) -> list[str]:
-    return [f"| {' | '.join(map(str, row))} |" for row in rows]
-
-
 def _overview(rates: dict[str, int]) -> list[str]:
     rows = [
         ("cell", "parameters", "carry", "multiplications", "parallel", "rates"),
@@ -143,28 +107,7 @@ def _overview(rates: dict[str, int]) -> list[str]:
         rows.append(
             (f"[`{name}`](#{name})", f"{count(params):,}", kept, "with length", "yes", tried)
         )
-    return _table(rows)
-
-
-def _section(name: str, constructor: Callable) -> list[str]:
-    words = described(constructor)
-    source = constructor.__module__.replace(".", "/") + ".py"
-    lines = [f"## {name}", "", f"{words.summary}.", ""]
-    # Literal blocks are indented in docstrings, text is not.
-    for block in re.split(r"\n\n(?=\S)|(?<=\S)\n\n(?=    )", words.body):
-        if block.startswith("    "):
-            lines += ["```", inspect.cleandoc("\n" + block), "```", ""]
-        else:
-            lines += [block.strip().removesuffix("::") + (":" if block.endswith("::") else ""), ""]
-    options = options_of(constructor)
-    if options:
-        rows = [("option", "default", "what it is"), ("---", "---", "---")]
-        for option, (_, default) in options.items():
-            shown = str(default).lower() if default in (None, True, False) else default
-            what = words.arguments[option].replace("|", "\\|")
-            rows.append((f"`{option}`", f"`{shown}`", what))
-        lines += [*_table(rows), ""]
-    return [*lines, f"Code: [`{source}`](../{source})", ""]
+    return table(rows)
 
 
 def markdown(directory: Path = ROWS) -> str:
@@ -175,7 +118,7 @@ def markdown(directory: Path = ROWS) -> str:
     """
     lines = [_HEAD, *_overview(_rates(directory)), ""]
     for name, constructor in {**CELLS, **LAYERS}.items():
-        lines += _section(name, constructor)
+        lines += section(name, constructor)
     return "\n".join(lines).rstrip() + "\n"
 
 

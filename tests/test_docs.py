@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lstm_jax import cells_page, figures, results, table
+from lstm_jax import cells_page, figures, results, table, tasks_page
 from lstm_jax.cells import new as new_cell
 from lstm_jax.summary import summarise
 from lstm_jax.tasks import new as new_task
@@ -103,8 +103,8 @@ def test_the_tree_names_every_file_once():
         for path in (ROOT / folder).rglob("*.py")
         if path.name != "__init__.py"
     ]
-    cells = (ROOT / "docs" / "cells.md").read_text()
-    files = [path for path in files if f"[`{path}`]" not in cells]
+    pages = "".join((ROOT / "docs" / page).read_text() for page in ("cells.md", "tasks.md"))
+    files = [path for path in files if f"[`{path}`]" not in pages]
     for path in files:
         assert [name for name in named if name == path.name], path
     assert tree.count("\n") >= len(files)
@@ -128,6 +128,11 @@ def test_the_page_of_cells_is_that_of_the_code():
     """If not: make docs."""
     page = (ROOT / "docs" / "cells.md").read_text()
     assert page == cells_page.markdown(ROOT / cells_page.ROWS)
+
+
+def test_the_page_of_tasks_is_that_of_the_code():
+    """If not: make docs."""
+    assert (ROOT / "docs" / "tasks.md").read_text() == tasks_page.markdown()
 
 
 def test_links_lead_somewhere():
