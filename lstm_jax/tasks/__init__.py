@@ -15,6 +15,7 @@ from lstm_jax.tasks.parity import parity
 from lstm_jax.tasks.reber import reber
 from lstm_jax.tasks.recall import recall
 from lstm_jax.tasks.selective_copy import selective_copy
+from lstm_jax.tasks.sentences import sentences
 from lstm_jax.tasks.temporal_order import temporal_order
 from lstm_jax.tasks.two_sequence import two_sequence
 
@@ -34,6 +35,7 @@ TASKS: dict[str, TaskConstructor] = {
     "mqar": mqar,
     "reber": reber,
     "parity": parity,
+    "sentences": sentences,
     "digits": digits,
 }
 
