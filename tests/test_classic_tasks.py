@@ -384,6 +384,28 @@ def test_half_of_the_tests_match():
     assert_uniform(other, 1, 8)
 
 
+def test_agreement_is_with_the_latest_subject():
+    example = drawn("agreement", 7, subjects=3)
+    subjects, pronoun = example.inputs < 16, 40
+    for row in range(200):
+        inputs, form, found = example.inputs[row], None, []
+        for symbol in inputs:
+            if symbol < 16:
+                form = symbol % 4
+            elif symbol == pronoun:
+                found.append(form)
+            elif symbol == pronoun + 1:
+                found.append(4 + form // 2)
+        assert found == list(example.targets[row])
+    assert (subjects.sum(axis=1) == 3).all()
+    assert (example.lag[:, ::2] == 7).all()
+    assert_uniform(example.lag[:, 1::2], 8, 12)
+    assert_uniform(example.targets[:, ::2], 0, 4)
+    # A subject says nothing of the next one.
+    table = np.histogram2d(example.targets[:, 0], example.targets[:, 2], bins=4)[0]
+    assert stats.chi2_contingency(table).pvalue > 1e-3
+
+
 @pytest.mark.parametrize(
     ("name", "gap", "options", "words"),
     [
@@ -406,6 +428,7 @@ def test_half_of_the_tests_match():
         ("induction", 3, {"layout": "mamba"}, "layout=mamba: length=3"),
         ("delayed_match", 5, {"lead_in": -1}, "lead_in=-1"),
         ("parity", 1, {}, "length=1"),
+        ("agreement", 5, {"subjects": 0}, "subjects=0"),
     ],
 )
 def test_options_outside_what_is_named(name, gap, options, words):

@@ -1,6 +1,7 @@
 """Tasks: one a file, and `TASKS`, the only list of them."""
 
 from lstm_jax.tasks.adding import adding
+from lstm_jax.tasks.agreement import agreement
 from lstm_jax.tasks.base import Example, Task, TaskConstructor
 from lstm_jax.tasks.copying import copy
 from lstm_jax.tasks.delayed_match import delayed_match
@@ -36,6 +37,7 @@ TASKS: dict[str, TaskConstructor] = {
     "reber": reber,
     "parity": parity,
     "sentences": sentences,
+    "agreement": agreement,
     "digits": digits,
 }
 
