@@ -1,0 +1,194 @@
+"""Exported sets: our very examples, the same bytes again, scored without JAX."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from lstm_jax import evaluation, keys
+from lstm_jax.cells import CELLS
+from lstm_jax.datasets import export, score
+from lstm_jax.spec import parse
+from lstm_jax.sweep import Settings, make_sweep
+from lstm_jax.tasks import TASKS
+from lstm_jax.tasks.base import Example, evaluation_set
+from lstm_jax.training import assemble, make_program
+from lstm_jax.trial import Catalogue
+
+
+def exported(folder, *flags):
+    assert export.main([f"--out={folder}", *flags]) == 0
+    return {path.stem: score.read(str(path)) for path in sorted(folder.glob("*.npz"))}
+
+
+@pytest.mark.parametrize(
+    ("task", "gap"),
+    [("recall", 5), ("adding", 10), ("copy:layout=variable:scored=all", 30), ("agreement", 4)],
+)
+def test_the_report_set_is_the_one_that_networks_are_scored_on(tmp_path, task, gap):
+    ((arrays, about),) = exported(tmp_path, f"--task={task}", f"--gaps={gap}").values()
+    spec = parse(task, TASKS, "task")
+    built = TASKS[spec.name](gap, **spec.arguments(gap))
+    expected = evaluation_set(built, (), "report")
+    for name in Example._fields:
+        np.testing.assert_array_equal(arrays[name], np.asarray(getattr(expected, name)))
+        assert about["arrays"][name]["shape"] == list(arrays[name].shape)
+        assert about["arrays"][name]["dtype"] == str(arrays[name].dtype)
+    assert (about["task"], about["gap"], about["split"]) == (task, gap, "report")
+    assert about["chance"] == built.chance
+    assert about["tolerance"] == (0.04 if task == "adding" else None)
+    assert about["licence"] == "CC0-1.0"
+
+
+def test_the_train_stream_is_what_a_trial_sees(tmp_path):
+    """The same network, trained by a loop over the file, has the trial's losses."""
+    flags = ["--task=recall:lead_in=2", "--gaps=3", "--split=train", "--examples=20", "--seed=7"]
+    ((arrays, about),) = exported(tmp_path, *flags, "--batch_size=8").values()
+    assert (about["seed"], about["batch_size"], about["examples"]) == (7, 8, 20)
+    task = TASKS["recall"](3, lead_in=2)
+    for update in range(3):
+        own = jax.random.split(keys.data(keys.root(7), np.int32(update)), 8)
+        batch = jax.vmap(task.sample, in_axes=(None, 0))((), own)
+        rows = slice(8 * update, min(8 * update + 8, 20))
+        np.testing.assert_array_equal(
+            arrays["inputs"][rows], batch.inputs[: rows.stop - rows.start]
+        )
+
+
+def test_again_it_writes_nothing_and_never_over_another(tmp_path, capsys):
+    flags = ["--task=recall", "--gaps=2,4"]
+    first = exported(tmp_path, *flags)
+    before = {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()
+    }
+    capsys.readouterr()
+    assert exported(tmp_path, *flags).keys() == first.keys()
+    assert capsys.readouterr().out.count("is there:") == 2
+    for name, (content, written) in before.items():
+        path = tmp_path / name
+        assert path.read_bytes() == content
+        assert path.stat().st_mtime_ns == written or name == "score.py"
+    (path,) = tmp_path.glob("*gap2-report.npz")
+    path.write_bytes(b"mine")
+    assert export.main([f"--out={tmp_path}", *flags]) == 2
+    assert "is there and differs" in capsys.readouterr().err
+    assert path.read_bytes() == b"mine"
+
+
+def test_bytes_hang_on_nothing_else(tmp_path):
+    """Not on the clock, the process or what was drawn before."""
+    exported(tmp_path / "here", "--task=latch", "--gaps=3,5")
+    command = [sys.executable, "-m", "lstm_jax.datasets.export", "--task=latch", "--gaps=5"]
+    subprocess.run([*command, f"--out={tmp_path / 'there'}"], check=True, capture_output=True)
+    for path in (tmp_path / "there").glob("latch*"):
+        assert path.read_bytes() == (tmp_path / "here" / path.name).read_bytes()
+
+
+# Runs with NumPy alone: everything else that a user may lack fails to import.
+WITHOUT = """
+import runpy, sys
+for name in ("jax", "jaxlib", "flax", "optax", "lstm_jax", "scipy"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def scored(folder, predictions, name):
+    np.savez(folder / "predictions.npz", predictions=predictions)
+    command = [sys.executable, "-c", WITHOUT, "score.py", "predictions.npz", name]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_predictions_are_scored_as_ours_are(tmp_path):
+    catalogue = Catalogue(CELLS, TASKS)
+    (trial,) = make_sweep(
+        catalogue,
+        task="agreement:lead_in=2",
+        cells=["rnn"],
+        gaps=[2],
+        seeds=[0],
+        learning_rates=[1e-2],
+        settings=Settings(hidden_size=8, match="hidden", batch_size=8),
+    )
+    assembly = assemble(trial, catalogue)
+    program = make_program(
+        assembly, 1, batch_size=8, matmul_precision="float32", devices=jax.devices()[:1]
+    )
+    state = program.init(program.place(np.zeros(1, np.int32)))
+    report = evaluation_set(assembly.task, (), "report")
+    own = evaluation.score(program, state.params, np.ones(1, bool), evaluation.blocks(report))
+    params = jax.tree.map(lambda leaf: np.asarray(leaf)[0], state.params)
+    predictions = jax.jit(assembly.network.apply)(params, report.inputs, report.use_times)
+
+    exported(tmp_path, "--task=agreement:lead_in=2", "--gaps=2")
+    (name,) = [path.name for path in tmp_path.glob("*.npz")]
+    done = scored(tmp_path, np.asarray(predictions), name)
+    assert done.returncode == 0, done.stderr
+    assert f"accuracy {own.accuracy[0]:.4f}" in done.stdout
+    assert "chance 0.375, solved at 0.9): not solved" in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("lag ")]
+    assert [line.split(":")[0] for line in lines] == [f"lag {lag}" for lag in (2, 3, 4, 5, 6)]
+
+
+def test_answers_within_the_tolerance_are_right(tmp_path):
+    ((arrays, about),) = exported(tmp_path, "--task=adding", "--gaps=5").values()
+    near = score.score(arrays["targets"] + np.float32(0.039), arrays, about)
+    far = score.score(arrays["targets"] + np.float32(0.041), arrays, about)
+    assert (near["accuracy"], near["solved"]) == (1, True)
+    assert (far["accuracy"], far["solved"]) == (0, False)
+
+
+def test_what_does_not_fit_is_one_line(tmp_path):
+    ((arrays, _),) = exported(tmp_path, "--task=latch", "--gaps=3").values()
+    shape = (*arrays["weights"].shape, 2)
+    (path,) = tmp_path.glob("latch*.npz")
+    for predictions, words in [
+        (np.zeros((3, 1, 2)), "predictions are (3, 1, 2), must be"),
+        (np.full(shape, np.nan), "not finite"),
+        (np.array({}, dtype=object), "allow_pickle"),
+    ]:
+        done = scored(tmp_path, predictions, path.name)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    path.write_bytes(path.read_bytes()[:-1])
+    done = scored(tmp_path, np.zeros(shape), path.name)
+    assert "altered since it was exported" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--gaps=5"], "--task"),
+        (["--task=recal", "--gaps=5"], "--task: task 'recal' is not known"),
+        (["--task=recall", "--gaps=0"], "--gaps: gap=0"),
+        (["--task=recall", "--gaps=5,x"], "--gaps: 'x' must be a whole number"),
+        (["--task=recall", "--gaps=5", "--split=test"], "--split"),
+        (["--task=recall", "--gaps=5", "--split=train"], "--examples: needed with --split=train"),
+        (["--task=recall", "--gaps=5", "--examples=3"], "--examples: needed with --split=train"),
+        (["--task=recall", "--gaps=5", "--task_file=nowhere.py"], "nowhere.py"),
+        (["--task=recall", "--gaps=5", "--sead=3"], "--sead=3"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(tmp_path, capsys, flags, words):
+    out = tmp_path / "out"
+    assert export.main([f"--out={out}", *flags]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_hash_and_licence_of_real_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("LSTM_JAX_DATA_DIR", str(tmp_path / "data"))
+    exported(tmp_path / "out", "--task=digits", "--gaps=2")
+    (path,) = (tmp_path / "out").glob("digits*.json")
+    about = json.loads(path.read_text())
+    assert about["sha256"] == hashlib.sha256(path.with_suffix(".npz").read_bytes()).hexdigest()
+    assert about["licence"].startswith("CC-BY-4.0")
+    assert about["examples"] == 297
