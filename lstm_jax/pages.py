@@ -23,10 +23,10 @@ class Description(NamedTuple):
 
 
 def described(constructor: Callable) -> Description:
-    """Reads a constructor's docstring."""
-    text = inspect.getdoc(constructor)
-    head, _, rest = text.partition("::\n")
-    body, _, sections = rest.partition("\nArgs:\n")
+    """Reads a constructor's docstring, as far as it has these parts."""
+    text, _, sections = (inspect.getdoc(constructor) or "").partition("\nArgs:\n")
+    text = re.split(r"\n(?:Raises|Returns):\n", text)[0]
+    head, _, body = text.partition("::\n")
     listed = re.split(r"\n\S", sections, maxsplit=1)[0]
     arguments = {
         name: " ".join(words.split())
@@ -58,7 +58,7 @@ def section(name: str, constructor: Callable, *facts: str) -> list[str]:
         rows = [("option", "default", "what it is"), ("---", "---", "---")]
         for option, (_, default) in options.items():
             shown = str(default).lower() if default in (None, True, False) else default
-            what = words.arguments[option].replace("|", "\\|")
+            what = words.arguments.get(option, "").replace("|", "\\|")
             rows.append((f"`{option}`", f"`{shown}`", what))
         lines += [*table(rows), ""]
     lines += [line for fact in facts for line in (fact, "")]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lstm_jax import cells_page, figures, results, table, tasks_page
+from lstm_jax import cells_page, figures, pages, results, table, tasks_page
 from lstm_jax.cells import new as new_cell
+from lstm_jax.spec import load_file
 from lstm_jax.summary import summarise
 from lstm_jax.tasks import new as new_task
 
@@ -128,6 +129,16 @@ def test_the_page_of_cells_is_that_of_the_code():
     """If not: make docs."""
     page = (ROOT / "docs" / "cells.md").read_text()
     assert page == cells_page.markdown(ROOT / cells_page.ROWS)
+
+
+def test_a_new_cell_needs_no_more_than_new_writes(tmp_path):
+    """Its section of the page, too."""
+    new_cell.STARTER.write(str(tmp_path / "my_cell.py"))
+    own = load_file(str(tmp_path / "my_cell.py"), "cell")
+    text = "\n".join(pages.section(own.name, own.constructor))
+    assert "h_t = h_{t-1} + sigmoid(a)" in text
+    assert "| `leak` | `-2.0` |" in text
+    assert "Args" not in text
 
 
 def test_the_page_of_tasks_is_that_of_the_code():

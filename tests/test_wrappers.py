@@ -105,6 +105,17 @@ def test_zoneout_of_what_is_not_there():
         zoneout(gru(3, 5), {"hidden": 1})
 
 
+def test_zoneout_of_what_changes_its_unit_or_counts():
+    """c of sLSTM is carried times exp(-m), and m moves: an old c is no mean with a new one."""
+    with pytest.raises(InputError, match="zoneout of leaf=memory: allowed are hidden"):
+        zoneout(slstm(3, 5), {"memory": 0.5})
+    with pytest.raises(InputError, match="zoneout of leaf=memory: allowed are"):
+        zoneout(CELLS["mlstm"](3, 8), {"memory": 0.5})
+    with pytest.raises(InputError, match="zoneout of leaf=clock: allowed are hidden"):
+        zoneout(CELLS["clockwork_rnn"](3, 5), {"clock": 0.5})
+    zoneout(slstm(3, 5), {"hidden": 0.5})
+
+
 def test_recurrent_dropout_drops_what_enters_and_nothing_that_is_held():
     cell = lstm(3, 50, recurrent_dropout=0.3)
     params = quick_jit(cell.init)(jax.random.key(0))
@@ -152,6 +163,21 @@ def test_gates_are_those_that_moved_the_memory():
     assert (abs(entered) <= np.asarray(gates["input"]) + 1e-6).all()
 
 
+def test_gates_of_slstm_are_those_of_its_equations():
+    cell = slstm(3, 5)
+    params = quick_jit(cell.init)(jax.random.key(2))
+    inputs = INPUTS[:9]
+    unrolled = unroll(cell, params, inputs, return_carries=True)
+    before = np.concatenate([np.zeros((1, 5)), np.asarray(unrolled.carries.hidden)[:-1]])
+    params = jax.tree.map(np.asarray, params)
+    driven = np.asarray(inputs) @ params.input_kernel + before @ params.recurrent_kernel
+    log_input, forget, _, output = np.split(np.asarray(driven + params.bias), 4, axis=1)
+    gates = gate_values(cell, params, inputs)
+    np.testing.assert_allclose(gates["input"], np.exp(log_input), rtol=1e-4)
+    np.testing.assert_allclose(gates["forget"], 1 / (1 + np.exp(-forget)), rtol=1e-4)
+    np.testing.assert_allclose(gates["output"], 1 / (1 + np.exp(-output)), rtol=1e-4)
+
+
 def test_gates_under_resets_and_lengths():
     cell = min_gru(3, 5)
     params = quick_jit(cell.init)(jax.random.key(0))
@@ -160,9 +186,11 @@ def test_gates_under_resets_and_lengths():
     np.testing.assert_array_equal(gates[:6], whole[:6])
     assert not gates[6:].any()
     reset = np.arange(9) == 4
-    resumed = gate_values(slstm(3, 5), slstm(3, 5).init(jax.random.key(1)), INPUTS[:9], reset=reset)
-    # A fresh start takes all of what is new.
-    np.testing.assert_array_equal(resumed["input"][4], 1)
+    cell = slstm(3, 5)
+    params = quick_jit(cell.init)(jax.random.key(1))
+    begun_anew = gate_values(cell, params, INPUTS[:9], reset=reset)["input"]
+    alone = gate_values(cell, params, INPUTS[4:9])["input"]
+    np.testing.assert_allclose(begun_anew[4:], alone, rtol=1e-6)
 
 
 def test_a_cell_without_gates_says_so():

@@ -69,7 +69,7 @@ def depth_gated_lstm(
       InputError: an option outside what is named above, or one that `init` does not take.
     """
     require("init", init, ("orthogonal", "chrono"))
-    require_at_least("layers", layers, 2)
+    require_at_least("layers", layers, 2, most=64)
     biases = gate_biases(init, forget_bias, time_scale)
 
     def init_params(key):

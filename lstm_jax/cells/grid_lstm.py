@@ -58,9 +58,9 @@ def grid_lstm(
         projections N(0, 1/input).
 
     Raises:
-      InputError: fewer than one layer, or a forget bias that is not finite.
+      InputError: fewer than one layer or more than 64, or a forget bias that is not finite.
     """
-    require_at_least("layers", layers, 1)
+    require_at_least("layers", layers, 1, most=64)
     require_finite("forget_bias", forget_bias)
     kernels = 1 if tied else layers
 

@@ -1,5 +1,6 @@
 """IndRNN: every unit sees only itself."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,9 @@ import jax.numpy as jnp
 
 from lstm_jax.cells.base import Cell
 from lstm_jax.cells.initializers import DEFAULT_TIME_SCALE, require_positive, scaled_normal
+from lstm_jax.errors import InputError
+
+_LARGEST_LOG_BOUND = math.log(100)
 
 
 class IndRNNParams(NamedTuple):
@@ -41,10 +45,14 @@ def indrnn(
         the paper starts layers that need not keep everything, b = 0.
 
     Raises:
-      InputError: an option that is not a finite number above 0.
+      InputError: an option that is not a finite number above 0, or a bound outside 0.01 to 100.
     """
     require_positive("time_scale", time_scale)
     require_positive("magnitude", magnitude)
+    if abs(math.log(magnitude)) / time_scale > _LARGEST_LOG_BOUND:
+        raise InputError(
+            f"magnitude={magnitude}, time_scale={time_scale}: their root must be from 0.01 to 100"
+        )
     bound = magnitude ** (1 / time_scale)
 
     def init(key):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from lstm_jax.arrays import Kernel, Key, Vector
 from lstm_jax.errors import InputError
 
+LARGEST = 3e38  # of float32, about
 DEFAULT_TIME_SCALE = 200.0  # steps; one scale for every gap
 
 
@@ -52,7 +53,7 @@ def chrono_forget_bias(key: Key, hidden_size: int, time_scale: float) -> Vector:
 
 def uniform_gate_bias(key: Key, hidden_size: int) -> Vector:
     """log(u / (1 - u)) for u ~ U(1/d, 1 - 1/d) and d = `hidden_size`, so that the gate starts
-    uniform (Gu et al. 2020, section 3.2). A single unit starts at 0."""
+    uniform (Gu et al. 2020). A single unit starts at 0."""
     edge = 1 / max(hidden_size, 2)
     draws = jax.random.uniform(key, (hidden_size,), minval=edge, maxval=1 - edge)
     return jnp.log(draws) - jnp.log1p(-draws)
@@ -100,14 +101,17 @@ def require(name: str, value: object, allowed: tuple) -> None:
 
 def require_positive(name: str, value: float) -> None:
     """Raises InputError, in one line, where `value` is not a finite number above zero."""
-    if not 0 < value < float("inf"):
+    if not 0 < value <= LARGEST:
         raise InputError(f"{name}={value}: must be a finite number above 0")
 
 
-def require_at_least(name: str, value: int, least: int) -> None:
-    """Raises InputError, in one line, where `value` is below `least`."""
+def require_at_least(name: str, value: int, least: int, most: int = 10_000) -> None:
+    """Raises InputError, in one line, where `value` is below `least`, or above `most`, more than
+    can be built."""
     if value < least:
         raise InputError(f"{name}={value}: must be at least {least}")
+    if value > most:
+        raise InputError(f"{name}={value}: must be at most {most:,}")
 
 
 def require_rate(name: str, value: float) -> None:
@@ -118,5 +122,5 @@ def require_rate(name: str, value: float) -> None:
 
 def require_finite(name: str, value: float) -> None:
     """Raises InputError, in one line, where `value` is not a finite number."""
-    if not -float("inf") < value < float("inf"):
+    if not -LARGEST <= value <= LARGEST:
         raise InputError(f"{name}={value}: must be a finite number")

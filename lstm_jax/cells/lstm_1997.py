@@ -37,8 +37,9 @@ def lstm_1997(input_size: int, hidden_size: int, *, output_bias: float = -2.0) -
     Args:
       input_size: features of one input.
       hidden_size: units of h and of C; also the size of the output, which is h_t.
-      output_bias: b_o at the start; the paper starts its cells at -2, -4, -6, one after another.
-        b_i and b_g are zero, W ~ N(0, 1/input), every U_* orthogonal (the paper: all U(±0.1)).
+      output_bias: b_o at the start, below 0 so that cells begin unheard; the paper starts gates at
+        negative values in some of its experiments, such as -2, -4, -6 one after another. b_i and
+        b_g are zero, W ~ N(0, 1/input), every U_* orthogonal (the paper: all U(±0.1)).
 
     Raises:
       InputError: an output bias that is not finite.

@@ -44,8 +44,10 @@ def mlstm(input_size: int, hidden_size: int, *, heads: int = 4) -> Cell:
       hidden_size: size of the output, all heads together: a multiple of `heads`; d = hidden/heads.
       heads: memories side by side, each d x d.
 
-    At the start W ~ N(0, 1/input), the gates' w zero, b_f from 3 to 6 over the heads, other biases
-    zero, as in the authors' code.
+    At the start W ~ N(0, 1/input), the gates' w zero, b_f from 3 to 6 over the heads as in the
+    authors' code, other biases zero (they draw b_i a little around it). The recurrence alone: their
+    gates see q, k and v, and a norm of each head, a skip and an up-projection stand around it. The
+    paper also allows f = exp.
 
     Raises:
       InputError: a hidden size that the heads do not share evenly.

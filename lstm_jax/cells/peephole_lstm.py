@@ -75,6 +75,8 @@ def peephole_lstm(
     if variant == "NFG" and (init == "chrono" or forget_bias is not None):
         given = "init=chrono" if init == "chrono" else f"forget_bias={forget_bias}"
         raise InputError(f"{given}: variant=NFG has no forget gate")
+    if variant == "NP" and peepholes != "diagonal":
+        raise InputError(f"peepholes={peepholes}: variant=NP has none")
     absent = _WITHOUT.get(variant)
     gate_names = [name for name in ("input", "forget", "output") if name != absent]
     early = [name for name in gate_names if name != "output"]  # those that see C_{t-1}

@@ -43,7 +43,7 @@ def rg_lru(
       input_size: features of one input.
       hidden_size: units; also the size of the output, which is h_t.
       min_radius: exp(-8 softplus(Lambda)), the strongest decay, starts with its square uniform
-        between the squares of this
+        between the squares of this (the paper: itself uniform, which is nearly the same here)
       max_radius: and this. W ~ N(0, 1/input), biases zero.
 
     Raises:

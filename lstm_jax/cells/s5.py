@@ -12,6 +12,8 @@ from lstm_jax.cells.initializers import scaled_normal
 from lstm_jax.cells.lru import DiagonalWeights, diagonal_cell
 from lstm_jax.errors import InputError
 
+_LARGEST_STEP = 1000.0
+
 
 class S5Params(NamedTuple):
     decay: jax.Array  # [hidden], log of -Re(Lambda)
@@ -45,10 +47,12 @@ def s5(
         D ~ N(0, 1/input).
 
     Raises:
-      InputError: steps that are not 0 < min <= max.
+      InputError: steps that are not 0 < min <= max <= 1000.
     """
-    if not 0 < min_step <= max_step < float("inf"):
-        raise InputError(f"min_step={min_step}, max_step={max_step}: must be 0 < min <= max")
+    if not 0 < min_step <= max_step <= _LARGEST_STEP:
+        raise InputError(
+            f"min_step={min_step}, max_step={max_step}: must be 0 < min <= max <= {_LARGEST_STEP:g}"
+        )
 
     def init(key):
         step_key, input_key, output_key, skip_key = jax.random.split(key, 4)

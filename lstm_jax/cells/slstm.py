@@ -26,7 +26,7 @@ class SLSTMCarry(NamedTuple):
 
 def slstm(input_size: int, hidden_size: int, *, forget_bias: float = 3.0) -> Cell:
     """sLSTM (Beck et al. 2024, "xLSTM: extended long short-term memory", equations 8 to 17, with
-    one head)::
+    one head and f = sigmoid; the paper also allows f = exp)::
 
         i_t = exp(x_t W_i + h_{t-1} U_i + b_i)
         f_t = sigmoid(x_t W_f + h_{t-1} U_f + b_f)
@@ -75,9 +75,7 @@ def slstm(input_size: int, hidden_size: int, *, forget_bias: float = 3.0) -> Cel
         normalizer = kept * carry.normalizer + entered
         output = jax.nn.sigmoid(output)
         hidden = output * memory / normalizer
-        # What the old share of c / n keeps, and what the new one is: they sum to 1.
-        new = entered / normalizer
-        gates = {"forget": 1 - new, "input": new, "output": output}
+        gates = {"forget": jax.nn.sigmoid(forget), "input": jnp.exp(log_input), "output": output}
         return SLSTMCarry(hidden, memory, normalizer, stabilizer), hidden, gates
 
     step, gates = gated(advance)

@@ -8,6 +8,9 @@ import jax.numpy as jnp
 from lstm_jax.cells.base import Cell
 from lstm_jax.cells.initializers import require, require_rate
 
+# A leaf by whose exponential others are divided.
+_STABILIZER = "stabilizer"
+
 
 def zoneout(cell: Cell, rates: Mapping[str, float]) -> Cell:
     """Zoneout (Krueger et al. 2017, "Zoneout: regularizing RNNs by randomly preserving hidden
@@ -22,19 +25,26 @@ def zoneout(cell: Cell, rates: Mapping[str, float]) -> Cell:
 
     Args:
       cell: what is wrapped.
-      rates: probability by name of the carry's leaf; others stay as they are. Meant for values, not
-        for clocks and stabilisers.
+      rates: probability by name of the carry's leaf; others stay as they are.
 
     Raises:
-      InputError: a leaf that the carry has not, or a rate outside [0, 1).
+      InputError: a leaf that the carry has not, that counts, or that is carried in units which
+        change from step to step (of a cell with a stabiliser only `hidden` is not); or a rate
+        outside [0, 1).
     """
 
     def start(key):
         return cell.initial_carry(cell.prepare(cell.init(key)))
 
     leaves = jax.eval_shape(start, jax.random.key(0))._asdict()
+    allowed = tuple(
+        name
+        for name, leaf in leaves.items()
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+        and (name == "hidden" or _STABILIZER not in leaves)
+    )
     for name, rate in rates.items():
-        require("zoneout of leaf", name, tuple(leaves))
+        require("zoneout of leaf", name, allowed)
         require_rate(f"zoneout of {name}", rate)
 
     def project(weights, inputs, key):

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.errors import InputError
-from lstm_jax.tasks import grammar
 from lstm_jax.tasks.base import Example, Task, below, classification, require_whole, require_word
+from lstm_jax.tasks.grammar import SHORTEST, Grammar, fill, fill_bits, make
 
 Language = Literal["english", "korean"]
 
@@ -109,11 +109,11 @@ def sentences(gap: int, *, languages: int = 8, language: Language = "english") -
     offset = len(before) - int(np.flatnonzero(before == mark)[0])
     # The words between, for each form of the question that leaves a number that can be filled.
     between = [gap - len(after) - len(ask) for ask in asks]
-    usable = [i for i, words in enumerate(between) if words == 0 or words >= grammar.SHORTEST]
+    usable = [i for i, words in enumerate(between) if words == 0 or words >= SHORTEST]
     length = _LONGEST_LEAD_IN + len(before) + 1 + gap
     steps = np.arange(length)
-    lead_ins = np.array([0, *range(grammar.SHORTEST, _LONGEST_LEAD_IN + 1)], np.int32)
-    needed = grammar.fill_bits(length)
+    lead_ins = np.array([0, *range(SHORTEST, _LONGEST_LEAD_IN + 1)], np.int32)
+    needed = fill_bits(length)
 
     def sample(data, key):
         del data
@@ -124,8 +124,8 @@ def sentences(gap: int, *, languages: int = 8, language: Language = "english") -
         rest = clue + 1 + len(after)  # where other people come in
         chosen = below(bits[2], len(usable))
         asked = jnp.asarray([between[i] for i in usable], jnp.int32)[chosen]
-        inputs = grammar.fill(words, lead_in, length, bits[3 : 3 + needed])
-        others = grammar.fill(words, asked, length, bits[3 + needed :])
+        inputs = fill(words, lead_in, length, bits[3 : 3 + needed])
+        others = fill(words, asked, length, bits[3 + needed :])
         inputs = jnp.where(steps >= rest, others[jnp.maximum(steps - rest, 0)], inputs)
         inputs = _put(inputs, before, lead_in)
         inputs = inputs.at[clue].set(place)
@@ -173,7 +173,7 @@ def _story(language: Language) -> tuple[list[str], list[str], list[list[str]]]:
     return before.split(), after.split(), [ask.split() for ask in asks]
 
 
-def _grammar(languages: int, language: Language) -> grammar.Grammar:
+def _grammar(languages: int, language: Language) -> Grammar:
     places = tuple(_PLACES[language])
     require_whole("languages", languages, 2)
     if languages > len(places):
@@ -186,7 +186,7 @@ def _grammar(languages: int, language: Language) -> grammar.Grammar:
         **_CLASSES[language],
         "STORY": tuple(word for word in story if word not in in_forms),
     }
-    return grammar.make(classes, _FORMS[language])
+    return make(classes, _FORMS[language])
 
 
 def _put(inputs, words, start):
