@@ -43,6 +43,12 @@ SMOKE = {
 FLAGS = Flags()
 _flag = FLAGS.define
 _TASK = _flag("task", "recall", "task, with options: adding:layout=halves")
+_LENGTH = _flag(
+    "length",
+    "tight",
+    "tight: sequences are as long as the gap needs; fixed: all as long as the largest gap needs",
+    Words(("tight", "fixed")),
+)
 _CELLS = _flag("cells", ",".join(CELLS), "cells, with options: lstm:forget_bias=4,gru", ListOf())
 _GAPS = _flag("gaps", "5,10,20,40,80,160", "gaps in steps", ListOf(GAP))
 _SEEDS = _flag("seeds", 6, "seeds of each cell at each gap", SEEDS)
@@ -131,7 +137,22 @@ def specs(known) -> tuple[str, list[str]]:
     with commands.naming("cells"):
         for text in cells:
             known.cell(text)
-    return task, cells
+    return (fixed_in_length(known, task) if _LENGTH.value == "fixed" else task), cells
+
+
+def fixed_in_length(known, task: str) -> str:
+    """The task with its length at the largest gap for an option."""
+    from lstm_jax.spec import options_of
+
+    spec = known.task(task)
+    constructor = known.tasks[spec.name]
+    if "length" not in options_of(constructor):
+        raise InputError(f"--length=fixed: {spec.name} has no option length; tight is allowed")
+    if spec.resolved["length"] is not None:
+        raise InputError(f"--length=fixed: {task} says its length itself")
+    gap = max(chosen("gaps"))
+    with commands.naming("gaps"):
+        return f"{task}:length={constructor(gap, **spec.arguments(gap)).length}"
 
 
 def settings():

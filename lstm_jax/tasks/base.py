@@ -166,6 +166,24 @@ def below(bits: Array, size: int) -> Array:
     return (bits % jnp.uint32(size)).astype(jnp.int32)
 
 
+def longest_lead_in(lead_in: int, length: int | None, needed: int) -> int:
+    """How many steps may stand before the first relevant one.
+
+    Args:
+      lead_in: as asked for; not read with `length`.
+      length: steps of an example, the same at every gap; None for as few as there must be.
+      needed: steps without the lead-in.
+
+    Raises:
+      InputError: a negative lead-in, or a length in which these steps do not fit.
+    """
+    if length is None:
+        require_whole("lead_in", lead_in, 0)
+        return lead_in
+    require_whole("length", length, needed)
+    return length - needed
+
+
 def cross_entropy(prediction: Array, target: Array) -> Array:
     """Minus log softmax(prediction) at the class `target`, in nats."""
     return jax.nn.logsumexp(prediction) - prediction[target]

@@ -3,10 +3,24 @@
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
+from lstm_jax.tasks.base import (
+    Example,
+    Task,
+    below,
+    classification,
+    longest_lead_in,
+    require_whole,
+)
 
 
-def delayed_match(gap: int, *, symbols: int = 8, distractors: int = 8, lead_in: int = 16) -> Task:
+def delayed_match(
+    gap: int,
+    *,
+    symbols: int = 8,
+    distractors: int = 8,
+    lead_in: int = 16,
+    length: int | None = None,
+) -> Task:
     """A sample, gap - 1 distractors, then a test: is it the sample? It is in half of the examples.
 
     With a lead-in of 1 at gap 4::
@@ -24,15 +38,17 @@ def delayed_match(gap: int, *, symbols: int = 8, distractors: int = 8, lead_in: 
       gap: steps from sample to test.
       symbols: number of symbols that are compared; the test is another one with equal chances.
       distractors: number of distractor symbols.
-      lead_in: longest lead-in, in steps.
+      lead_in: longest lead-in, in steps; not read with `length`.
+      length: steps of an example, which the lead-in fills, so that it is the same at every gap; as
+        few as may be if None.
 
     Raises:
-      InputError: a gap, symbols or distractors too small, or a negative lead-in.
+      InputError: a gap, symbols, distractors or length too small, or a negative lead-in.
     """
     require_whole("gap", gap, 1)
     require_whole("symbols", symbols, 2)
     require_whole("distractors", distractors, 1)
-    require_whole("lead_in", lead_in, 0)
+    lead_in = longest_lead_in(lead_in, length, gap + 1)
     length = lead_in + gap + 1
 
     def sample(data, key):

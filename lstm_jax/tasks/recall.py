@@ -2,12 +2,25 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from lstm_jax.tasks.base import Example, Task, classified, cross_entropy, require_whole
+from lstm_jax.tasks.base import (
+    Example,
+    Task,
+    below,
+    classification,
+    longest_lead_in,
+    require_whole,
+)
 
 
-def recall(gap: int, *, symbols: int = 8, distractors: int = 8, lead_in: int = 16) -> Task:
+def recall(
+    gap: int,
+    *,
+    symbols: int = 8,
+    distractors: int = 8,
+    lead_in: int = 16,
+    length: int | None = None,
+) -> Task:
     """One of `symbols` cues, gap - 1 distractors, then a query: which cue was it?
 
     With a lead-in of 2 and gap 4 (cue C, distractors d, query ?, and what follows it)::
@@ -24,26 +37,24 @@ def recall(gap: int, *, symbols: int = 8, distractors: int = 8, lead_in: int = 1
       gap: steps from cue to query; 1 is the very next step.
       symbols: number of cues K; chance is 1/K.
       distractors: number of distractor symbols, all different from the cues.
-      lead_in: longest lead-in, in steps.
+      lead_in: longest lead-in, in steps; not read with `length`.
+      length: steps of an example, which the lead-in fills, so that it is the same at every gap; as
+        few as may be if None.
 
     Raises:
-      InputError: a gap, symbols or distractors too small, or a negative lead-in.
+      InputError: a gap, symbols, distractors or length too small, or a negative lead-in.
     """
     require_whole("gap", gap, 1)
     require_whole("symbols", symbols, 2)
     require_whole("distractors", distractors, 1)
-    require_whole("lead_in", lead_in, 0)
+    lead_in = longest_lead_in(lead_in, length, gap + 1)
     length = lead_in + gap + 1
     query = symbols + distractors
 
     def sample(data, key):
         del data
-        # One draw of bits for the whole example: several would be slower to compile and to run. The
-        # remainder favours no symbol by more than one part in 2**32 / symbols.
+        # One draw of bits for the whole example: several would be slower to compile and to run.
         bits = jax.random.bits(key, (length + 2,))
-
-        def below(draws, size):
-            return (draws % jnp.uint32(size)).astype(jnp.int32)
 
         cue = below(bits[0], symbols)
         cue_time = below(bits[1], lead_in + 1)
@@ -61,20 +72,14 @@ def recall(gap: int, *, symbols: int = 8, distractors: int = 8, lead_in: int = 1
     def oracle(inputs):
         return jnp.min(inputs)[None]  # cues are the smallest symbols, and there is one
 
-    return Task(
+    return classification(
+        classes=symbols,
         name="recall",
         gap=gap,
         kind="tokens",
         input_size=query + 1,
-        output_size=symbols,
         length=length,
         sample=sample,
-        loss=cross_entropy,
-        correct=classified,
-        blind=np.zeros(symbols, np.float32),
-        chance=1 / symbols,
-        blind_loss=float(np.log(symbols)),
-        solved_at=0.9,
         oracle=oracle,
         fixed_position=lead_in == 0,
     )
