@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import commands, gap_sweep
 from lstm_jax import cells_page, figures, pages, results, table, tasks_page
 from lstm_jax.cells import new as new_cell
 from lstm_jax.spec import load_file
@@ -72,13 +73,27 @@ def test_there_are_sweeps_to_try():
 
 
 @pytest.mark.parametrize("line", SWEEPS)
-def test_every_sweep_is_a_good_command_line(tmp_path, line):
-    """As written, but for --dry_run; `test_gap_sweep` and `make sweep` run some in earnest."""
+def test_every_sweep_is_a_good_command_line(tmp_path, line, monkeypatch, capsys):
+    """As written, but for --dry_run, and in this process, for speed; `test_gap_sweep` and `make
+    sweep` run some in earnest."""
     write_files(tmp_path)
-    words = [word for word in line.split()[1:] if not word.startswith("--minutes")]
-    done = run(sys.executable, *words, "--dry_run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "trials of" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    python, _, module, *flags = line.split()
+    assert (python, module) == ("python", "experiments.gap_sweep")
+    words = [word for word in flags if not word.startswith("--minutes")]
+    monkeypatch.setattr(sys, "argv", ["gap_sweep", *words, "--dry_run"])
+    monkeypatch.setattr("warnings.showwarning", None)  # which the command sets
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            commands.run(gap_sweep.main, gap_sweep.FLAGS, gap_sweep.__doc__)
+    finally:
+        gap_sweep.FLAGS.unparse_flags()
+        for flag in gap_sweep.FLAGS.flag_values_dict():
+            gap_sweep.FLAGS[flag].unparse()
+    printed = capsys.readouterr()
+    assert ended.value.code == 0, printed.err
+    assert "trials of" in printed.out
 
 
 def test_the_smoke_sweep_runs_as_written(tmp_path):
