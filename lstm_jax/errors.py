@@ -22,6 +22,12 @@ def require(holds: object, message: str) -> None:
         raise BrokenClauseError(message)
 
 
+def require_among(name: str, value: object, allowed: tuple) -> None:
+    """Raises InputError, in one line, where `value` is not among `allowed`."""
+    if value not in allowed:
+        raise InputError(f"{name}={value}: allowed are {', '.join(map(str, allowed))}")
+
+
 def first_line(error: BaseException) -> str:
     """Type and first line of an error."""
     lines = str(error).strip().splitlines()

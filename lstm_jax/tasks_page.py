@@ -12,6 +12,7 @@ import numpy as np
 from lstm_jax.errors import InputError
 from lstm_jax.pages import section, table
 from lstm_jax.tasks import TASKS, Example, Task
+from lstm_jax.tasks.base import counted
 
 # The first that a task takes is shown; the larger ones are for those that have no small gap.
 GAPS = (20, 40, 100)
@@ -37,8 +38,8 @@ def lags(task: Task) -> tuple[str, str]:
     """Lags and spans over drawn examples, as `20` or `20-45`."""
     sample = jax.jit(jax.vmap(task.sample, in_axes=(None, 0)))
     example = sample(task.load(), jax.random.split(jax.random.key(0), _DRAWN))
+    asked = np.asarray(counted(example)) > 0
     example = Example(*map(np.asarray, example))
-    asked = (example.weights > 0) & (example.lag >= 0)
     steps = example.info_times
     first = np.where(steps >= 0, steps, task.length).min(axis=-1)
     return _range(example.lag[asked]), _range((example.use_times - first)[asked])
@@ -64,8 +65,8 @@ def markdown() -> str:
         ("task", "gap", "length", "lag", "span", "chance", "blind loss", "solved at", "ceiling"),
         ("---", "---:", "---:", "---:", "---:", "---:", "---:", "---:", "---:"),
     ]
-    for name, constructor in TASKS.items():
-        task = _shown(constructor)
+    shown = {name: _shown(constructor) for name, constructor in TASKS.items()}
+    for name, task in shown.items():
         swept = task.gap if task.swept_by == "gap" else f"length {task.length}"
         rows.append(
             (
@@ -80,11 +81,10 @@ def markdown() -> str:
             )
         )
     lines = [_HEAD, *table(rows), ""]
-    for name, constructor in TASKS.items():
-        task = _shown(constructor)
+    for name, task in shown.items():
         what = "symbols" if task.kind == "tokens" else "features a step"
         fact = f"Inputs: {task.input_size} {what}. Outputs: {task.output_size}."
-        lines += section(name, constructor, fact)
+        lines += section(name, TASKS[name], fact)
     return "\n".join(lines).rstrip() + "\n"
 
 

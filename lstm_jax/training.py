@@ -24,7 +24,7 @@ from lstm_jax.cells.base import Cell
 from lstm_jax.layers.base import Layer, layer
 from lstm_jax.network import FunctionalNetwork, first_layer_input_size, functional
 from lstm_jax.optimizers import direction
-from lstm_jax.tasks.base import Example, Task, counted, example_loss
+from lstm_jax.tasks.base import Example, Task, counted, example_loss, training_batch
 from lstm_jax.trial import Catalogue, Trial
 
 EVALUATION_BLOCK = 512  # examples that one call of `evaluate` scores
@@ -215,9 +215,8 @@ def _advance(
 
     def update(carry):
         state, total = carry
-        data_keys = jax.random.split(keys.data(root, state.update), batch_size)
         noise_keys = jax.random.split(keys.noise(root, state.update), batch_size)
-        examples = jax.vmap(task.sample, in_axes=(None, 0))(data, data_keys)
+        examples = training_batch(task, data, root, state.update, batch_size)
         value, gradient = jax.value_and_grad(loss)(state.params, examples, noise_keys)
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes floats and integer counts
             steps, optimizer_state = optimizer.update(

@@ -9,10 +9,10 @@ from lstm_jax.cells.base import Cell, gated
 from lstm_jax.cells.initializers import (
     gate_biases,
     orthogonal_blocks,
-    require,
     require_at_least,
     scaled_normal,
 )
+from lstm_jax.errors import require_among
 
 _PEEPHOLE_SCALE = 0.1  # standard deviation at the start
 
@@ -68,7 +68,7 @@ def depth_gated_lstm(
     Raises:
       InputError: an option outside what is named above, or one that `init` does not take.
     """
-    require("init", init, ("orthogonal", "chrono"))
+    require_among("init", init, ("orthogonal", "chrono"))
     require_at_least("layers", layers, 2, most=64)
     biases = gate_biases(init, forget_bias, time_scale)
 

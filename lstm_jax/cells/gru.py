@@ -11,9 +11,9 @@ from lstm_jax.cells.initializers import (
     orthogonal_blocks,
     pytorch_bias,
     pytorch_uniform,
-    require,
     scaled_normal,
 )
+from lstm_jax.errors import require_among
 
 
 class GRUParams(NamedTuple):
@@ -70,8 +70,8 @@ def gru(
     Raises:
       InputError: an option outside what is named above, or one that `init` does not take.
     """
-    require("reset", reset, ("before", "after"))
-    require("init", init, ("orthogonal", "pytorch", "chrono"))
+    require_among("reset", reset, ("before", "after"))
+    require_among("init", init, ("orthogonal", "pytorch", "chrono"))
     biases = gate_biases(init, None, time_scale, default=0.0)
 
     def init_params(key):

@@ -93,12 +93,6 @@ def gate_biases(
     return draw
 
 
-def require(name: str, value: object, allowed: tuple) -> None:
-    """Raises InputError, in one line, where `value` is not among `allowed`."""
-    if value not in allowed:
-        raise InputError(f"{name}={value}: allowed are {', '.join(map(str, allowed))}")
-
-
 def require_positive(name: str, value: float) -> None:
     """Raises InputError, in one line, where `value` is not a finite number above zero."""
     if not 0 < value <= LARGEST:

@@ -9,10 +9,10 @@ from lstm_jax.cells.base import Cell, gated
 from lstm_jax.cells.initializers import (
     gate_biases,
     orthogonal_blocks,
-    require,
     require_finite,
     scaled_normal,
 )
+from lstm_jax.errors import require_among
 
 
 class JANETParams(NamedTuple):
@@ -57,7 +57,7 @@ def janet(
     Raises:
       InputError: an option outside what is named above, or one that `init` does not take.
     """
-    require("init", init, ("chrono", "orthogonal"))
+    require_among("init", init, ("chrono", "orthogonal"))
     require_finite("beta", beta)
     biases = gate_biases(init, forget_bias, time_scale)
 

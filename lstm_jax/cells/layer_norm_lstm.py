@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.base import Cell, gated
-from lstm_jax.cells.initializers import gate_biases, orthogonal_blocks, require, scaled_normal
+from lstm_jax.cells.initializers import gate_biases, orthogonal_blocks, scaled_normal
+from lstm_jax.errors import require_among
 
 _EPSILON = 1e-5  # beside the variance
 
@@ -64,7 +65,7 @@ def layer_norm_lstm(
     Raises:
       InputError: an option outside what is named above, or one that `init` does not take.
     """
-    require("init", init, ("orthogonal", "chrono"))
+    require_among("init", init, ("orthogonal", "chrono"))
     biases = gate_biases(init, forget_bias, time_scale)
 
     def init_params(key):

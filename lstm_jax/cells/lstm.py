@@ -11,12 +11,12 @@ from lstm_jax.cells.initializers import (
     orthogonal_blocks,
     pytorch_bias,
     pytorch_uniform,
-    require,
     require_at_least,
     require_rate,
     scaled_normal,
 )
 from lstm_jax.cells.noise import dropout_mask
+from lstm_jax.errors import require_among
 
 
 class LSTMParams(NamedTuple):
@@ -79,7 +79,7 @@ def lstm(
     Raises:
       InputError: an option outside what is named above, or one that `init` does not take.
     """
-    require("init", init, ("orthogonal", "pytorch", "chrono"))
+    require_among("init", init, ("orthogonal", "pytorch", "chrono"))
     if recurrent_dropout is not None:
         require_rate("recurrent_dropout", recurrent_dropout)
     if projection is not None:

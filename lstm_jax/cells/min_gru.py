@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.base import Cell, gated
-from lstm_jax.cells.initializers import gate_biases, require, scaled_normal
+from lstm_jax.cells.initializers import gate_biases, scaled_normal
+from lstm_jax.errors import require_among
 
 
 class MinGRUParams(NamedTuple):
@@ -55,8 +56,8 @@ def min_gru(
     Raises:
       InputError: an option outside what is named above, or one that `init` does not take.
     """
-    require("candidate", candidate, ("positive", "linear"))
-    require("init", init, ("normal", "chrono"))
+    require_among("candidate", candidate, ("positive", "linear"))
+    require_among("init", init, ("normal", "chrono"))
     biases = gate_biases(init, None, time_scale)
 
     def init_params(key):

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.base import Cell, gated
-from lstm_jax.cells.initializers import gate_biases, orthogonal_blocks, require, scaled_normal
+from lstm_jax.cells.initializers import gate_biases, orthogonal_blocks, scaled_normal
+from lstm_jax.errors import require_among
 
 Init = Literal["orthogonal", "chrono"]
 
@@ -95,7 +96,7 @@ def mut3(
 
 
 def _mut(number: int, input_size: int, hidden_size: int, init: str, time_scale: float | None):
-    require("init", init, ("orthogonal", "chrono"))
+    require_among("init", init, ("orthogonal", "chrono"))
     biases = gate_biases(init, None, time_scale)
 
     def init_params(key):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.cells.base import Cell
-from lstm_jax.cells.initializers import require, scaled_normal
+from lstm_jax.cells.initializers import scaled_normal
+from lstm_jax.errors import require_among
 
 
 class OrthogonalRNNParams(NamedTuple):
@@ -53,8 +54,8 @@ def orthogonal_rnn(
     Raises:
       InputError: an option outside what is named above.
     """
-    require("activation", activation, ("modrelu", "tanh", "linear"))
-    require("init", init, ("henaff", "cayley"))
+    require_among("activation", activation, ("modrelu", "tanh", "linear"))
+    require_among("init", init, ("henaff", "cayley"))
     rows, columns = (index.astype(np.int32) for index in np.triu_indices(hidden_size, 1))
 
     def init_params(key):

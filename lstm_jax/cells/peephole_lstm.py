@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.base import Cell, gated
-from lstm_jax.cells.initializers import gate_biases, orthogonal_blocks, require, scaled_normal
-from lstm_jax.errors import InputError
+from lstm_jax.cells.initializers import gate_biases, orthogonal_blocks, scaled_normal
+from lstm_jax.errors import InputError, require_among
 
 VARIANTS = ("V", "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG", "NP", "FGR")
 _PEEPHOLE_SCALE = 0.1  # standard deviation at the start (Greff et al. 2015, section III)
@@ -68,9 +68,9 @@ def peephole_lstm(
       InputError: an option outside what is named above, or one that `init` or `variant` does not
         take.
     """
-    require("peepholes", peepholes, ("diagonal", "full"))
-    require("variant", variant, VARIANTS)
-    require("init", init, ("orthogonal", "chrono"))
+    require_among("peepholes", peepholes, ("diagonal", "full"))
+    require_among("variant", variant, VARIANTS)
+    require_among("init", init, ("orthogonal", "chrono"))
     biases = gate_biases(init, forget_bias, time_scale)
     if variant == "NFG" and (init == "chrono" or forget_bias is not None):
         given = "init=chrono" if init == "chrono" else f"forget_bias={forget_bias}"

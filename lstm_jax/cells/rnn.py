@@ -10,10 +10,10 @@ from lstm_jax.cells.initializers import (
     orthogonal_blocks,
     pytorch_bias,
     pytorch_uniform,
-    require,
     require_positive,
     scaled_normal,
 )
+from lstm_jax.errors import require_among
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -52,11 +52,11 @@ def rnn(
     Raises:
       InputError: an option outside what is named above, or a gain given with `uniform`.
     """
-    require("activation", activation, tuple(_ACTIVATIONS))
-    require("recurrent_init", recurrent_init, ("uniform", "orthogonal", "identity"))
+    require_among("activation", activation, tuple(_ACTIVATIONS))
+    require_among("recurrent_init", recurrent_init, ("uniform", "orthogonal", "identity"))
     require_positive("gain", gain)
     if recurrent_init == "uniform":
-        require("gain (with recurrent_init=uniform)", gain, (1.0,))
+        require_among("gain (with recurrent_init=uniform)", gain, (1.0,))
     activate = _ACTIVATIONS[activation]
 
     def init(key):

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.cells.base import Cell
-from lstm_jax.cells.initializers import require, require_rate
+from lstm_jax.cells.initializers import require_rate
+from lstm_jax.errors import require_among
 
 # A leaf by whose exponential others are divided.
 _STABILIZER = "stabilizer"
@@ -44,7 +45,7 @@ def zoneout(cell: Cell, rates: Mapping[str, float]) -> Cell:
         and (name == "hidden" or _STABILIZER not in leaves)
     )
     for name, rate in rates.items():
-        require("zoneout of leaf", name, allowed)
+        require_among("zoneout of leaf", name, allowed)
         require_rate(f"zoneout of {name}", rate)
 
     def project(weights, inputs, key):

@@ -35,7 +35,7 @@ from lstm_jax.datasets import score
 from lstm_jax.errors import InputError, MissingExtraError, first_line
 from lstm_jax.spec import load_file, parse
 from lstm_jax.tasks import TASKS
-from lstm_jax.tasks.base import Example, Task, evaluation_set
+from lstm_jax.tasks.base import Example, Task, counted, evaluation_set, training_batch
 
 SPLITS = ("report", "monitor", "train")
 _GENERATED = "CC0-1.0"
@@ -58,8 +58,7 @@ def train_stream(task: Task, data: PyTree, seed: int, batch_size: int, count: in
 
     @jax.jit
     def batch(update):
-        own = jax.random.split(keys.data(keys.root(seed), update), batch_size)
-        return jax.vmap(task.sample, in_axes=(None, 0))(data, own)
+        return training_batch(task, data, keys.root(seed), update, batch_size)
 
     updates = -(-count // batch_size)
     drawn = [
@@ -99,8 +98,7 @@ def describe(
     task: Task, spec: str, options: dict, argument: int, split: str, example: Example, stream: dict
 ) -> dict:
     """What the `.json` says, but for the hash."""
-    asked = (np.asarray(example.weights) > 0) & (np.asarray(example.lag) >= 0)
-    lags = np.asarray(example.lag)[asked]
+    lags = np.asarray(example.lag)[np.asarray(counted(example)) > 0]
     return {
         "format": 1,
         "task": spec,

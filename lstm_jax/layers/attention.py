@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.arrays import Array
-from lstm_jax.cells.initializers import require, require_at_least, scaled_normal
-from lstm_jax.errors import InputError
+from lstm_jax.cells.initializers import require_at_least, scaled_normal
+from lstm_jax.errors import InputError, require_among
 from lstm_jax.layers.base import Layer, array, counted
 
 _EPSILON = 1e-5  # beside the variance
@@ -46,7 +46,7 @@ def attention(
       InputError: a hidden size that the heads do not share evenly, or an unknown option.
     """
     require_at_least("heads", heads, 1)
-    require("positions", positions, ("sinusoidal", "none"))
+    require_among("positions", positions, ("sinusoidal", "none"))
     if hidden_size % heads:
         raise InputError(f"hidden_size={hidden_size}: must be a multiple of heads={heads}")
     size = hidden_size // heads

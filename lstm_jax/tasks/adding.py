@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.arrays import Array
-from lstm_jax.tasks.base import Example, Task, require_whole, require_word, squared_error
+from lstm_jax.errors import require_among
+from lstm_jax.tasks.base import Example, Task, require_whole, squared_error
 
 Layout = Literal["lag", "halves", "anywhere"]
 TOLERANCE = 0.04
@@ -81,7 +82,7 @@ def two_numbers(
       combine: two values `[2]` -> target.
       **fields: of the task: what a blind guess is and scores.
     """
-    require_word("layout", layout, typing.get_args(Layout))
+    require_among("layout", layout, typing.get_args(Layout))
     by_gap = layout == "lag"
     # Two steps from 1 to gap - 1 are marked; two steps of all are in the other layouts.
     least = 3 if by_gap else 2

@@ -4,13 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
+from lstm_jax.tasks.base import SURE, Example, Task, below, classification, require_whole
 
 _FORMS = 4  # gender and number: il, elle, ils, elles
 _NOUNS = 4  # of each form
 _ADVERBS = 8
 _WAIT = 4  # longest way from pronoun to verb, and from there to the next subject
-_SURE = 30.0  # logit
 
 
 def agreement(gap: int, *, subjects: int = 2, lead_in: int = 8) -> Task:
@@ -87,7 +86,7 @@ def agreement(gap: int, *, subjects: int = 2, lead_in: int = 8) -> Task:
         pronouns, verbs = answers(pronoun, form), answers(verb, _FORMS + form // 2)
         return jnp.stack([pronouns, verbs], axis=1).reshape(-1)
 
-    blind = np.full((2 * subjects, _FORMS + 2), -_SURE, np.float32)
+    blind = np.full((2 * subjects, _FORMS + 2), -SURE, np.float32)
     blind[2 * order, :_FORMS] = 0
     blind[2 * order + 1, _FORMS:] = 0
     return classification(

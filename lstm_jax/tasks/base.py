@@ -21,6 +21,7 @@ from lstm_jax.arrays import Key, PyTree
 from lstm_jax.errors import InputError
 
 Split = Literal["monitor", "report"]
+SURE = 30.0  # logit of an answer that is certain
 EVALUATION_SIZES = {"monitor": 512, "report": 2048}
 
 
@@ -128,6 +129,20 @@ def _batched(sample: SampleFn) -> Callable[[PyTree, Key], Example]:
     return jax.jit(jax.vmap(sample, in_axes=(None, 0)))
 
 
+def training_batch(task: Task, data: PyTree, root: Key, update: Array, size: int) -> Example:
+    """The examples of one update of a trial, batched.
+
+    Args:
+      task: what they are of.
+      data: what it loaded.
+      root: root key of the trial's seed.
+      update: updates done before.
+      size: how many.
+    """
+    data_keys = jax.random.split(keys.data(root, update), size)
+    return jax.vmap(task.sample, in_axes=(None, 0))(data, data_keys)
+
+
 def stop_at(task: Task) -> float:
     """Monitor accuracy at which training stops when reached twice in a row: halfway from
     `solved_at` to 1."""
@@ -197,12 +212,6 @@ def classified(prediction: Array, target: Array) -> Array:
 def squared_error(prediction: Array, target: Array) -> Array:
     """Mean over the outputs of the squared difference."""
     return jnp.mean(jnp.square(prediction - target))
-
-
-def require_word(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """Raises InputError, in one line, where `value` is not among `allowed`."""
-    if value not in allowed:
-        raise InputError(f"{name}={value}: allowed are {', '.join(allowed)}")
 
 
 def require_whole(name: str, value: Any, least: int) -> None:

@@ -9,18 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from lstm_jax.tasks.base import (
-    Example,
-    Task,
-    below,
-    classification,
-    require_whole,
-    require_word,
-)
+from lstm_jax.errors import require_among
+from lstm_jax.tasks.base import SURE, Example, Task, below, classification, require_whole
 
 Layout = Literal["urnn", "exprnn", "tcn", "variable"]
 Scored = Literal["recall", "all"]
-_SURE = 30.0  # logit of an answer that is certain
 
 
 def copy(
@@ -65,8 +58,8 @@ def copy(
     Raises:
       InputError: an option outside what is named above, or a gap too small.
     """
-    require_word("layout", layout, typing.get_args(Layout))
-    require_word("scored", scored, typing.get_args(Scored))
+    require_among("layout", layout, typing.get_args(Layout))
+    require_among("scored", scored, typing.get_args(Scored))
     require_whole("symbols", symbols, 2)
     require_whole("items", items, 1)
     variable = layout == "variable"
@@ -146,13 +139,13 @@ def _at_every_step(length: int, items: int, symbols: int, delays: Collection[int
     due = np.zeros(length)  # how likely an answer is due
     for delay in delays:
         due[delay : delay + items] += 1 / len(delays)
-    likely = np.full((length, symbols + 1), np.exp(-_SURE))
-    likely[:, 0] = np.maximum(1 - due, np.exp(-_SURE))
-    likely[:, 1:] = np.maximum(due / symbols, np.exp(-_SURE))[:, None]
+    likely = np.full((length, symbols + 1), np.exp(-SURE))
+    likely[:, 0] = np.maximum(1 - due, np.exp(-SURE))
+    likely[:, 1:] = np.maximum(due / symbols, np.exp(-SURE))[:, None]
     losses = special.entr(1 - due) + special.entr(due) + due * np.log(symbols)
     # Accuracy is that of the items, so the best guess is never a blank.
     guess = np.zeros(symbols + 1, np.float32)
-    guess[0] = -_SURE
+    guess[0] = -SURE
     return {
         "output_size": symbols + 1,
         "blind": guess,

@@ -6,7 +6,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.tasks.base import Example, Task, below, classification, require_whole, require_word
+from lstm_jax.errors import require_among
+from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
 
 Layout = Literal["gap", "mamba"]
 
@@ -41,7 +42,7 @@ def induction(gap: int, *, symbols: int = 15, lead_in: int = 16, layout: Layout 
     Raises:
       InputError: an unknown layout, a gap below 1, a length below 4, or too few symbols.
     """
-    require_word("layout", layout, typing.get_args(Layout))
+    require_among("layout", layout, typing.get_args(Layout))
     require_whole("symbols", symbols, 2)
     require_whole("lead_in", lead_in, 0)
     by_gap = layout == "gap"

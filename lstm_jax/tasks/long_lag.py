@@ -6,7 +6,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.tasks.base import Example, Task, below, classification, require_whole, require_word
+from lstm_jax.errors import require_among
+from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
 
 Layout = Literal["regular", "random"]
 
@@ -38,7 +39,7 @@ def long_lag(gap: int, *, layout: Layout = "random", distractors: int = 50) -> T
       InputError: an unknown layout, or a gap or distractors below 1.
     """
     require_whole("gap", gap, 1)
-    require_word("layout", layout, typing.get_args(Layout))
+    require_among("layout", layout, typing.get_args(Layout))
     require_whole("distractors", distractors, 1)
     regular = layout == "regular"
     between = gap if regular else gap - 1

@@ -3,7 +3,8 @@
 import typing
 from typing import Literal
 
-from lstm_jax.tasks.base import Task, require_word
+from lstm_jax.errors import require_among
+from lstm_jax.tasks.base import Task
 from lstm_jax.tasks.copying import copy
 
 Bits = Literal["5", "20"]
@@ -30,6 +31,6 @@ def memorization(gap: int, *, bits: Bits = "5") -> Task:
     Raises:
       InputError: another number of bits, or a gap too small.
     """
-    require_word("bits", bits, typing.get_args(Bits))
+    require_among("bits", bits, typing.get_args(Bits))
     items, symbols = _STRINGS[bits]
     return copy(gap, symbols=symbols, items=items)._replace(name="memorization")

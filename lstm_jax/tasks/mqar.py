@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.tasks.base import Example, Task, below, classification, require_whole, require_word
+from lstm_jax.errors import require_among
+from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
 
 Layout = Literal["gap", "zoology"]
 _DISTRACTORS = 8
@@ -46,7 +47,7 @@ def mqar(gap: int, *, pairs: int = 4, symbols: int = 8, layout: Layout = "gap") 
       InputError: an unknown layout, fewer symbols than pairs, a gap below 1, or a length that does
         not hold pairs and queries.
     """
-    require_word("layout", layout, typing.get_args(Layout))
+    require_among("layout", layout, typing.get_args(Layout))
     require_whole("pairs", pairs, 2)
     require_whole("symbols", symbols, pairs)
     by_gap = layout == "gap"

@@ -7,14 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.tasks.base import (
-    Example,
-    Task,
-    below,
-    classification,
-    require_whole,
-    require_word,
-)
+from lstm_jax.errors import require_among
+from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
 
 Layout = Literal["gap", "mamba"]
 
@@ -50,7 +44,7 @@ def selective_copy(gap: int, *, symbols: int = 14, items: int = 4, layout: Layou
     Raises:
       InputError: an unknown layout, or a gap too small.
     """
-    require_word("layout", layout, typing.get_args(Layout))
+    require_among("layout", layout, typing.get_args(Layout))
     require_whole("symbols", symbols, 2)
     require_whole("items", items, 1)
     if layout == "gap":

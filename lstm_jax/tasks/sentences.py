@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.errors import InputError
-from lstm_jax.tasks.base import Example, Task, below, classification, require_whole, require_word
+from lstm_jax.errors import InputError, require_among
+from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
 from lstm_jax.tasks.grammar import SHORTEST, Grammar, fill, fill_bits, make
 
 Language = Literal["english", "korean"]
@@ -96,7 +96,7 @@ def sentences(gap: int, *, languages: int = 8, language: Language = "english") -
     Raises:
       InputError: an unknown language, a gap that small, or languages below 2 or above 12.
     """
-    require_word("language", language, typing.get_args(Language))
+    require_among("language", language, typing.get_args(Language))
     before, after, asks = _story(language)
     require_whole("gap", gap, len(after) + len(asks[0]))
     words = _grammar(languages, language)

@@ -7,15 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.errors import InputError
-from lstm_jax.tasks.base import (
-    Example,
-    Task,
-    below,
-    classification,
-    require_whole,
-    require_word,
-)
+from lstm_jax.errors import InputError, require_among
+from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
 
 Layout = Literal["hochreiter", "pascanu"]
 # Where the relevant symbols stand, in parts of the length T: begin and end of each.
@@ -59,7 +52,7 @@ def temporal_order(gap: int, *, items: int = 2, layout: Layout = "hochreiter") -
     Raises:
       InputError: an option outside what is named above, or a gap below 3 or length below 20.
     """
-    require_word("layout", layout, typing.get_args(Layout))
+    require_among("layout", layout, typing.get_args(Layout))
     framed = layout == "hochreiter"
     if items not in (2, 3):
         raise InputError(f"items={items}: allowed are 2, 3")

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from lstm_jax.tasks.base import Example, Task, classification, require_whole, require_word
+from lstm_jax.errors import require_among
+from lstm_jax.tasks.base import Example, Task, classification, require_whole
 
 Noise = Literal["distractors", "everywhere"]
 _DEVIATION = 0.2**0.5  # of the noise: variance 0.2 in the paper
@@ -42,7 +43,7 @@ def two_sequence(gap: int, *, onset: int = 3, noise: Noise = "distractors") -> T
       InputError: an unknown noise, or a gap or onset below 1.
     """
     require_whole("gap", gap, 1)
-    require_word("noise", noise, typing.get_args(Noise))
+    require_among("noise", noise, typing.get_args(Noise))
     return noisy_class(
         "two_sequence", gap, onset, extra=(gap + onset) // 10, noisy_onset=noise == "everywhere"
     )

@@ -152,7 +152,7 @@ def splice(case: Case) -> None:
         return
     random = np.random.default_rng(0)
     truth = case.answers(case.examples.inputs)
-    everywhere = case.questions()
+    everywhere = case.questions
     for use in range(case.used.shape[1]):
         pairs = case.pairs(use)
         if pairs is None:
@@ -165,10 +165,10 @@ def splice(case: Case) -> None:
             f"only {found} pairs of examples with different answers at use {use}: {PAIRS} are "
             "needed to test info_times",
         )
-        info = case.all_infos() if task.joint else case.info_mask(use)
+        info = case.all_infos if task.joint else case.info_mask(use)
         # What stands at the other's relevant inputs is the source's own, unless it is the source's
         # to give as well: then the other's would do, and shows if another use's input is read.
-        foreign = case.all_infos()[rest] & ~case.all_infos()[source]
+        foreign = case.all_infos[rest] & ~case.all_infos[source]
         kept = info[source] | foreign | everywhere[source] | everywhere[rest]
         answers = case.answers(case.spliced(source, rest, kept))
         wrong = ~case.agree(answers, truth[source])[:, use]

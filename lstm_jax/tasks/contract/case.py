@@ -220,10 +220,12 @@ class Case:
         np.put_along_axis(mask, info, True, axis=1)
         return mask[:, :-1]
 
+    @functools.cached_property
     def all_infos(self) -> np.ndarray:
         """`[examples, time]`, True at the relevant inputs of any use."""
         return np.any([self.info_mask(use) for use in range(self.used.shape[1])], axis=0)
 
+    @functools.cached_property
     def questions(self) -> np.ndarray:
         """`[examples, time]`, True where an answer is asked for."""
         mask = np.zeros((len(self.used), self.task.length + 1), bool)
@@ -250,7 +252,7 @@ class Case:
         """
         inputs = self.examples.inputs[rest].copy()
         info = self.examples.info_times[:, use]
-        free = ~(self.all_infos() | self.questions())[source]
+        free = ~(self.all_infos | self.questions)[source]
         # A step of each source that is not relevant, where it has one.
         unrelated = np.where(free.any(axis=1), free.argmax(axis=1), -1)
         foreign = np.arange(len(source)) % 2 == 1
