@@ -48,21 +48,32 @@ _POLL = _flag("poll_seconds", 30, "between looks", Number(0, whole=False, above=
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TEMPLATE = os.path.join(ROOT, "launch", "templates", "startup.sh")
 SCHEME = "gs://"
+# What a flag may be, and in words.
 _NAMES = {
-    "project": re.compile(r"[a-z][a-z0-9.:-]{4,100}"),
-    "zone": re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z0-9]+"),
-    "runtime_version": re.compile(r"[a-z0-9][a-z0-9.-]{0,99}"),
-    "network": re.compile(r"[a-zA-Z0-9/_.-]{1,200}"),
-    "service_account": re.compile(r"[a-zA-Z0-9._-]+@[a-zA-Z0-9.-]+"),
-    "name": re.compile(r"[a-z]([a-z0-9-]{0,60}[a-z0-9])?"),
-}
-_LIKE = {
-    "project": "the id of a project, as my-project-123",
-    "zone": "a zone, as us-west4-a",
-    "runtime_version": "a version of the software, as v2-alpha-tpuv6e",
-    "network": "a network, as default or projects/my-project/global/networks/mine",
-    "service_account": "an address, as runner@my-project.iam.gserviceaccount.com",
-    "name": "lower-case letters, digits and -, beginning with a letter, at most 62",
+    "project": (
+        re.compile(r"[a-z][a-z0-9.:-]{4,100}"),
+        "the id of a project, as my-project-123",
+    ),
+    "zone": (
+        re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z0-9]+"),
+        "a zone, as us-west4-a",
+    ),
+    "runtime_version": (
+        re.compile(r"[a-z0-9][a-z0-9.-]{0,99}"),
+        "a version of the software, as v2-alpha-tpuv6e",
+    ),
+    "network": (
+        re.compile(r"[a-zA-Z0-9/_.-]{1,200}"),
+        "a network, as default or projects/my-project/global/networks/mine",
+    ),
+    "service_account": (
+        re.compile(r"[a-zA-Z0-9._-]+@[a-zA-Z0-9.-]+"),
+        "an address, as runner@my-project.iam.gserviceaccount.com",
+    ),
+    "name": (
+        re.compile(r"[a-z]([a-z0-9-]{0,60}[a-z0-9])?"),
+        "lower-case letters, digits and -, beginning with a letter, at most 62",
+    ),
 }
 # What the machines do by themselves: tries, seconds between them, and seconds after the end in
 # which the launcher should have deleted them.
@@ -94,10 +105,10 @@ def check_flags() -> None:
         raise InputError(
             f"--results_dir={directory}: must be {SCHEME}…, which the machines can reach"
         )
-    for name, pattern in _NAMES.items():
+    for name, (pattern, words) in _NAMES.items():
         value = FLAGS[name].value
         if value and not pattern.fullmatch(value):
-            raise InputError(f"--{name}={value:.100}: must be {_LIKE[name]}")
+            raise InputError(f"--{name}={value:.100}: must be {words}")
     for name in ("project", "zone"):
         if not FLAGS[name].value and FLAGS["dry_run"].value:
             FLAGS[name].value = f"({name})"  # a plan can do without

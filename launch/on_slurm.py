@@ -129,8 +129,8 @@ def launch(campaign: Campaign) -> int:
     if campaign.dry_run:
         say(f"submitit, cluster={_CLUSTER.value}, files in {folder}")
         say(" ".join(f"{name}={value}" for name, value in parameters.items()))
-        told = {"PYTHONPATH": str(_ROOT)} | cores.environment(_CPUS.value)
-        say(f"environment: {' '.join(f'{name}={value}' for name, value in told.items())}")
+        told = " ".join(f"{name}={value}" for name, value in _environment().items())
+        say(f"environment: {told}")
         for index, group in enumerate(_groups(campaign.left)):
             say(f"element {index}: " + ", ".join(issued.program_id for issued in group))
         return 0
@@ -215,14 +215,17 @@ def _most() -> int:
     return _ARRAY_SIZE.value
 
 
+def _environment() -> dict[str, str]:
+    """What is set for jobs, which begin where the launcher was started, with its environment."""
+    path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {} if _CLUSTER.value == "debug" else cores.environment(_CPUS.value)
+    return {"PYTHONPATH": os.pathsep.join(path), **own}
+
+
 def _executor(folder: str, parameters: dict):
     import submitit
 
-    # Jobs begin where the launcher was started, and with its environment.
-    path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(path)
-    if _CLUSTER.value != "debug":
-        os.environ.update(cores.environment(_CPUS.value))
+    os.environ.update(_environment())
     timeouts = {f"{name}_max_num_timeout": _TIMEOUTS for name in ("slurm", "local")}
     try:
         executor = submitit.AutoExecutor(folder, cluster=_CLUSTER.value, **timeouts)
