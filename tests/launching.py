@@ -136,10 +136,15 @@ def here(module, flags):
         return end.code
     finally:
         sys.argv = arguments
-        for own in (module.FLAGS, gap_sweep.FLAGS):
-            own.unparse_flags()
-            for flag in own.flag_values_dict():
-                own[flag].unparse()
+        forget(module.FLAGS)
+        forget(gap_sweep.FLAGS)
+
+
+def forget(flags):
+    """Takes flags back to before any was given, for the next command line in this process."""
+    flags.unparse_flags()
+    for name in flags.flag_values_dict():
+        flags[name].unparse()
 
 
 def one_line(module, flags, capfd):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import assert_uniform
 from scipy import stats
 
 from lstm_jax.errors import InputError
@@ -21,13 +22,6 @@ def draw(gap, layout="lag"):
     keys = jax.random.split(jax.random.key(11), COUNT)
     sample = jax.jit(jax.vmap(adding(gap, layout=layout).sample, in_axes=(None, 0)))
     return jax.tree.map(np.asarray, sample((), keys))
-
-
-def assert_uniform(values, begin, end):
-    """`values` are spread evenly over the whole numbers from `begin` to `end` - 1."""
-    assert values.min() == begin
-    assert values.max() == end - 1
-    assert stats.chisquare(np.bincount(values - begin, minlength=end - begin)).pvalue > 1e-3
 
 
 def test_lag_places_markers_and_ends_as_in_1997():

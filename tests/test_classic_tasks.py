@@ -8,6 +8,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from sampling import assert_uniform
 from scipy import stats
 
 from lstm_jax.errors import InputError
@@ -25,14 +26,6 @@ def draw(name, gap, options=()):
 
 def drawn(name, gap, **options):
     return draw(name, gap, tuple(options.items()))
-
-
-def assert_uniform(values, begin, end):
-    """`values` are spread evenly over the whole numbers from `begin` to `end` - 1."""
-    values = np.ravel(values)
-    assert values.min() == begin
-    assert values.max() == end - 1
-    assert stats.chisquare(np.bincount(values - begin, minlength=end - begin)).pvalue > 1e-3
 
 
 # Floors: what who knows nothing scores, as computed in the literature's terms.

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from launching import forget
 
 from experiments import commands, gap_sweep
 from lstm_jax import cells_page, figures, pages, results, table, tasks_page
@@ -88,9 +89,7 @@ def test_every_sweep_is_a_good_command_line(tmp_path, line, monkeypatch, capsys)
         with pytest.raises(SystemExit) as ended:
             commands.run(gap_sweep.main, gap_sweep.FLAGS, gap_sweep.__doc__)
     finally:
-        gap_sweep.FLAGS.unparse_flags()
-        for flag in gap_sweep.FLAGS.flag_values_dict():
-            gap_sweep.FLAGS[flag].unparse()
+        forget(gap_sweep.FLAGS)
     printed = capsys.readouterr()
     assert ended.value.code == 0, printed.err
     assert "trials of" in printed.out

@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
+from launching import forget
 
 from experiments import commands
 from lstm_jax import planning
@@ -152,9 +153,7 @@ def test_a_bad_command_line_is_one_line_and_writes_nothing(tmp_path, flags, word
     finally:
         os.chdir(here)
         sys.argv = arguments
-        gap_sweep.FLAGS.unparse_flags()
-        for flag in gap_sweep.FLAGS.flag_values_dict():
-            gap_sweep.FLAGS[flag].unparse()
+        forget(gap_sweep.FLAGS)
     error = capfd.readouterr().err
     assert exit_status.value.code == 2, error
     assert error.count("\n") == 1, error

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import made_rows
 import pytest
+from launching import forget
 
 from launch.tpu_service import ENDPOINT, Resource
 from lstm_jax import locks
@@ -56,9 +57,7 @@ def parsed(module, arguments):
         assert flags([module, *arguments])[1:] == []
         return flags.flag_values_dict()
     finally:
-        flags.unparse_flags()
-        for name in flags.flag_values_dict():
-            flags[name].unparse()
+        forget(flags)
 
 
 def test_every_launcher_is_shown_and_listed():
