@@ -2,21 +2,26 @@
 
     python -m experiments.gap_sweep
     python -m experiments.gap_sweep --task=adding --cells=lstm,gru --gaps=10,30,100 --seeds=10
+    python -m experiments.gap_sweep --train_gaps=uniform:1-40 --eval_gaps=5,20,40,80,160
     python -m experiments.gap_sweep --cell_file=my_cell.py
     python -m experiments.gap_sweep --smoke
 
 Every cell is trained at every gap from several seeds; the table and the figure at the end say at
-which gap half of the trained networks still solve the task. Rows go to `--results_dir`; what has
-ended there is not run again, and raising `--updates` continues what the budget had stopped.
+which gap half of the trained networks still solve the task. With `--train_gaps` one network a seed
+is trained and asked at every gap: what it learned there, retained elsewhere. Rows go to
+`--results_dir`; what has ended there is not run again, and raising `--updates` continues what the
+budget had stopped.
 """
 
 import functools
+import itertools
 import os
 
 from experiments import commands
 from experiments.commands import TRUE_OR_FALSE, Flags, ListOf, Number, Words
 from experiments.work import Work
 from lstm_jax.errors import InputError
+from lstm_jax.gaps import parse_gaps
 
 WHOLE = Number(1, whole=True)
 GAP = Number(1, whole=True, most=10**6)
@@ -42,7 +47,7 @@ SMOKE = {
 
 FLAGS = Flags()
 _flag = FLAGS.define
-_TASK = _flag("task", "recall", "task, with options: adding:layout=halves")
+_TASK = _flag("task", "recall", "task, with options: adding:layout=halves; or several", ListOf())
 _LENGTH = _flag(
     "length",
     "tight",
@@ -51,6 +56,12 @@ _LENGTH = _flag(
 )
 _CELLS = _flag("cells", ",".join(CELLS), "cells, with options: lstm:forget_bias=4,gru", ListOf())
 _GAPS = _flag("gaps", "5,10,20,40,80,160", "gaps in steps", ListOf(GAP))
+_TRAIN_GAPS = _flag(
+    "train_gaps",
+    "",
+    "trains each network on these, to be asked at every --eval_gaps: 40, 5,10,20 or uniform:1-40",
+)
+_EVAL_GAPS = _flag("eval_gaps", None, "with --train_gaps, as --gaps without", ListOf(GAP))
 _SEEDS = _flag("seeds", 6, "seeds of each cell at each gap", SEEDS)
 _LEARNING_RATES = _flag("learning_rates", "0.003", "each runs with every seed", ListOf(RATE))
 _HIDDEN_SIZE = _flag("hidden_size", 32, "units; see --match", SIZE)
@@ -123,21 +134,41 @@ def catalogue():
     return Catalogue(layers.MODELS, tasks.TASKS, own_cells, own_tasks)
 
 
-def specs(known) -> tuple[str, list[str]]:
-    """Task and cells as asked for, a user's own first unless they are named among the others."""
-    task, cells = _TASK.value, list(chosen("cells"))
+def specs(known) -> tuple[list[str], list[str]]:
+    """Tasks and cells as asked for, a user's own first unless they are named among the others."""
+    tasks, cells = _TASK.value, list(chosen("cells"))
     names = [text.partition(":")[0] for text in cells]
     if _CELL_FILE.value is not None:
         own = os.path.splitext(os.path.basename(_CELL_FILE.value))[0]
         cells = cells if own in names else [own, *cells]
     if _TASK_FILE.value is not None and not FLAGS["task"].present:
-        task = os.path.splitext(os.path.basename(_TASK_FILE.value))[0]
+        tasks = [os.path.splitext(os.path.basename(_TASK_FILE.value))[0]]
     with commands.naming("task"):
-        known.task(task)
+        for task in tasks:
+            known.task(task)
     with commands.naming("cells"):
         for text in cells:
             known.cell(text)
-    return (fixed_in_length(known, task) if _LENGTH.value == "fixed" else task), cells
+    if _LENGTH.value == "fixed":
+        tasks = [fixed_in_length(known, task) for task in tasks]
+    return tasks, cells
+
+
+def asked_gaps() -> tuple[int, ...]:
+    """The gaps at which networks are asked: what each is trained on, unless --train_gaps says."""
+    if not _TRAIN_GAPS.value:
+        if _EVAL_GAPS.value is not None:
+            raise InputError("--eval_gaps: needs --train_gaps; without, give --gaps")
+        return tuple(sorted(chosen("gaps")))
+    if FLAGS["gaps"].present:
+        raise InputError("--gaps: with --train_gaps, networks are asked at --eval_gaps")
+    return tuple(sorted(_EVAL_GAPS.value or chosen("gaps")))
+
+
+def trained_gaps() -> tuple[int, ...]:
+    """The gaps that a network's training mixes; none where it is trained at the one asked."""
+    with commands.naming("train_gaps"):
+        return parse_gaps(_TRAIN_GAPS.value) if _TRAIN_GAPS.value else ()
 
 
 def fixed_in_length(known, task: str) -> str:
@@ -150,7 +181,7 @@ def fixed_in_length(known, task: str) -> str:
         raise InputError(f"--length=fixed: {spec.name} has no option length; tight is allowed")
     if spec.resolved["length"] is not None:
         raise InputError(f"--length=fixed: {task} says its length itself")
-    gap = max(chosen("gaps"))
+    gap = max(*asked_gaps(), *trained_gaps())
     with commands.naming("gaps"):
         return f"{task}:length={constructor(gap, **spec.arguments(gap)).length}"
 
@@ -178,24 +209,32 @@ def settings():
     )
 
 
-def trials(known, shared, task, cells, plan):
-    """The sweep of a plan."""
+def trials(known, shared, tasks, cells, plan):
+    """The sweep of a plan; of several tasks the smallest gaps first."""
     from lstm_jax.sweep import make_sweep
+    from lstm_jax.training import build_task, trained_task
 
-    spec = known.task(task)
-    with commands.naming("gaps"):
-        for gap in plan.gaps:
-            known.tasks[spec.name](gap, **spec.arguments(gap))
+    for task in tasks:
+        with commands.naming("eval_gaps" if _TRAIN_GAPS.value else "gaps"):
+            for gap in plan.gaps:
+                build_task(known, task, gap)
+        with commands.naming("train_gaps"):
+            trained_task(known, task, plan.gaps[-1], _TRAIN_GAPS.value)
     with commands.naming("cells"):
-        return make_sweep(
-            known,
-            task=task,
-            cells=cells,
-            gaps=plan.gaps,
-            seeds=range(plan.seeds),
-            learning_rates=_LEARNING_RATES.value,
-            settings=shared,
-        )
+        sweeps = [
+            make_sweep(
+                known,
+                task=task,
+                cells=cells,
+                gaps=plan.gaps,
+                seeds=range(plan.seeds),
+                learning_rates=_LEARNING_RATES.value,
+                settings=shared,
+                train_gaps=_TRAIN_GAPS.value,
+            )
+            for task in tasks
+        ]
+    return tuple(sorted(itertools.chain(*sweeps), key=lambda trial: trial.gap))
 
 
 def fitted(plan, sweep_of, known):
@@ -218,14 +257,15 @@ def work() -> Work:
     """Checks every flag, and says what is to be run; nothing is compiled or written."""
     from lstm_jax import planning
 
-    plan = planning.Plan(tuple(sorted(chosen("gaps"))), chosen("seeds"), chosen("updates"))
+    trained_gaps()
+    plan = planning.Plan(asked_gaps(), chosen("seeds"), chosen("updates"))
     if plan.updates % _EVAL_EVERY.value:
         raise InputError(
             f"--updates={plan.updates}: must be a multiple of --eval_every={_EVAL_EVERY.value}"
         )
     known, shared = catalogue(), settings()
-    task, cells = specs(known)
-    sweep_of = functools.cache(lambda plan: trials(known, shared, task, cells, plan))
+    tasks, cells = specs(known)
+    sweep_of = functools.cache(lambda plan: trials(known, shared, tasks, cells, plan))
     sweep_of(plan)  # whatever is wrong with it is said before anything runs
     if _MINUTES.value is not None:
         plan = fitted(plan, sweep_of, known)

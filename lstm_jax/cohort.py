@@ -17,11 +17,12 @@ from etils import epath
 from lstm_jax import evaluation
 from lstm_jax.arrays import PyTree
 from lstm_jax.checkpoints import Checkpoints
+from lstm_jax.gaps import parse_gaps
 from lstm_jax.history import History, header
 from lstm_jax.hosts import Hosts
 from lstm_jax.locks import Held
 from lstm_jax.sweep import Cohort
-from lstm_jax.tasks.base import evaluation_set
+from lstm_jax.tasks.base import Task, evaluation_set
 from lstm_jax.training import (
     Assembly,
     Inner,
@@ -32,6 +33,7 @@ from lstm_jax.training import (
     build_task,
     make_program,
     padded_size,
+    trained_task,
 )
 from lstm_jax.trial import Catalogue, trial_id
 
@@ -48,6 +50,7 @@ class Ready(NamedTuple):
       data: what the task loaded.
       monitor: examples looked at during training.
       report: examples looked at once, at the end.
+      retention: likewise, by gap, those of the gaps at which the trained network is asked besides.
       seconds: that compiling took.
     """
 
@@ -59,6 +62,7 @@ class Ready(NamedTuple):
     data: PyTree
     monitor: evaluation.Blocks
     report: evaluation.Blocks
+    retention: dict[int, tuple[Task, evaluation.Blocks]]
     seconds: float
 
 
@@ -83,7 +87,9 @@ def compile_cohort(
         devices=devices,
         inner=inner,
     )
-    data, monitor, report = _examples(catalogue, trial.task, trial.gap)
+    data, monitor, report, retention = _examples(
+        catalogue, trial.task, trial.gap, trial.train_gaps, trial.eval_gaps
+    )
     padded = (*cohort.trials, *(cohort.trials[:1] * (size - len(cohort.trials))))
     seeds = np.asarray([trial.seed for trial in padded], np.int32)
     rates = np.asarray([trial.learning_rate for trial in padded], np.float32)
@@ -93,21 +99,25 @@ def compile_cohort(
     state, _ = program.advance(state, place(seeds), place(rates), nothing, data)
     evaluation.score(program, state.params, np.zeros(size, bool), monitor)
     seconds = time.perf_counter() - start
-    return Ready(assembly, program, state, seeds, rates, data, monitor, report, seconds)
+    return Ready(assembly, program, state, seeds, rates, data, monitor, report, retention, seconds)
 
 
 # Cohorts come sorted by gap, and all cells of a gap are scored on the same examples.
 @functools.lru_cache(maxsize=2)
 def _examples(
-    catalogue: Catalogue, task: str, gap: int
-) -> tuple[PyTree, evaluation.Blocks, evaluation.Blocks]:
-    """What a task loads, and its monitor and report sets."""
-    built = build_task(catalogue, task, gap)
-    data = built.load()
-    monitor, report = (
-        evaluation.blocks(evaluation_set(built, data, split)) for split in ("monitor", "report")
-    )
-    return data, monitor, report
+    catalogue: Catalogue, task: str, gap: int, train_gaps: str, eval_gaps: str
+) -> tuple[PyTree, evaluation.Blocks, evaluation.Blocks, dict]:
+    """What a task loads, its monitor and report sets, and the report sets of `eval_gaps`."""
+    trained = trained_task(catalogue, task, gap, train_gaps)
+    data = trained.load()
+
+    def blocks(task, split):
+        return evaluation.blocks(evaluation_set(task, data, split))
+
+    gaps = parse_gaps(eval_gaps) if eval_gaps else ()
+    asked = {gap: build_task(catalogue, task, gap) for gap in gaps}
+    retention = {gap: (built, blocks(built, "report")) for gap, built in asked.items()}
+    return data, blocks(trained, "monitor"), blocks(trained, "report"), retention
 
 
 def read_histories(
@@ -272,16 +282,26 @@ def _end(ready: Ready, histories: list[History], state: State, updates: int, hos
     ending = np.zeros(len(ready.seeds), bool)
     for row, history in enumerate(histories):
         ending[row] = not history.ended(updates) and history.stopping(updates) is not None
-    report = _score_ending(ready, state, ending, hosts)
+    report, retention = _score_ending(ready, state, ending, hosts)
+
+    def of(row, scores):
+        return evaluation.Accuracy(*(score[row] for score in scores))
+
     for row in np.flatnonzero(ending):
-        histories[row].end(updates, report.accuracy[row], report.loss[row])
+        asked = [(gap, task, of(row, scores)) for gap, task, scores in retention]
+        histories[row].end(updates, of(row, report), asked)
 
 
 def _score_ending(
     ready: Ready, state: State, ending: np.ndarray, hosts: Hosts
-) -> evaluation.Accuracy | None:
-    """Scores of trials that the chief ends; the only look at the report set."""
+) -> tuple[evaluation.Accuracy | None, list[tuple[int, Task, evaluation.Accuracy]]]:
+    """Scores of trials that the chief ends, and by gap what they retain; the only look at the
+    report sets."""
     ending = hosts.decided(ending)
     if not ending.any():
-        return None
-    return evaluation.score(ready.program, state.params, ending, ready.report)
+        return None, []
+    retention = [
+        (gap, task, evaluation.score(ready.program, state.params, ending, blocks))
+        for gap, (task, blocks) in ready.retention.items()
+    ]
+    return evaluation.score(ready.program, state.params, ending, ready.report), retention

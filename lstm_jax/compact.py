@@ -7,14 +7,14 @@ again.
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from etils import epath
 
 from lstm_jax import results, storage
 from lstm_jax.errors import InputError, MissingExtraError
-from lstm_jax.results import FIELDS, Record, Row
+from lstm_jax.results import FIELDS, LATER_FIELDS, Record
 
 TABLE = "results.parquet"
 DESCRIPTION = TABLE + ".json"
@@ -44,7 +44,7 @@ def compact(directory: epath.PathLike) -> tuple[dict, list[epath.Path]]:
     if not records:
         raise InputError(f"{directory}: holds no results; allowed is one that a sweep wrote")
     data = _parquet(records)
-    lines = [row["kind"] for record in records for row in _lines(record)]
+    lines = [row["kind"] for record in records for row in record.lines]
     description = {
         "schema": results.SCHEMA,
         "rows": {kind: lines.count(kind) for kind in FIELDS},
@@ -59,20 +59,11 @@ def compact(directory: epath.PathLike) -> tuple[dict, list[epath.Path]]:
     return description, [path, epath.Path(directory) / DESCRIPTION]
 
 
-def _lines(record: Record) -> Iterable[Row]:
-    """The lines of a trial as its file has them: an end below the evaluation of its update."""
-    below = sorted(
-        [*record.evaluations, *record.ends],
-        key=lambda row: (row["update"], row["kind"] == "end"),
-    )
-    return [record.trial, *below]
-
-
 def _columns() -> dict[str, object]:
     """The type of each field, by name: integer, number, true/false, or text."""
     columns: dict[str, object] = dict.fromkeys(_FIRST, str)
-    for fields in FIELDS.values():
-        for name, types in fields.items():
+    for kind_of_line, fields in FIELDS.items():
+        for name, types in (fields | LATER_FIELDS[kind_of_line]).items():
             kinds = set(types if isinstance(types, tuple) else (types,)) - {type(None)}
             kind = float if float in kinds else kinds.pop()
             assert columns.setdefault(name, kind) == kind, name
@@ -88,7 +79,7 @@ def _parquet(records: Sequence[Record]) -> bytes:
         int: pyarrow.int64(),
         float: pyarrow.float64(),
     }
-    lines = [row for record in records for row in _lines(record)]
+    lines = [row for record in records for row in record.lines]
     arrays = {
         name: pyarrow.array((_cell(row.get(name), kind) for row in lines), types[kind])
         for name, kind in _columns().items()

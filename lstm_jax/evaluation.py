@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from lstm_jax import information
 from lstm_jax.arrays import PyTree
 from lstm_jax.tasks.base import Example
 from lstm_jax.training import EVALUATION_BLOCK, Program
@@ -23,10 +24,19 @@ class Blocks(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """Scores by trial, `[trials]`; NaN for trials that were not active."""
+    """Scores by trial, `[trials]`; NaN for trials that were not active.
+
+    Attributes:
+      loss: mean over examples.
+      accuracy: over counted answers.
+      bits: kept, a counted answer (`information.py`); NaN where the loss is no cross entropy.
+      bits_asked: likewise.
+    """
 
     loss: np.ndarray
     accuracy: np.ndarray
+    bits: np.ndarray
+    bits_asked: np.ndarray
 
 
 def blocks(examples: Example) -> Blocks:
@@ -60,9 +70,10 @@ def score(program: Program, params: PyTree, active: np.ndarray, over: Blocks) ->
         program.evaluate(params, flags, examples, valid)
         for examples, valid in zip(over.examples, over.valid, strict=True)
     ]
-    loss, correct, weight = (
+    loss, correct, weight, bits = (
         np.sum([leaf.astype(np.float64) for leaf in leaves], axis=0)
         for leaves in zip(*program.fetch(scores), strict=True)
     )
     with np.errstate(invalid="ignore"):
-        return Accuracy(loss / weight[:, 0], correct / weight[:, 1])
+        told = information.read(bits, weight[:, 1])
+        return Accuracy(loss / weight[:, 0], correct / weight[:, 1], *told.T)

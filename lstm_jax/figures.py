@@ -17,12 +17,13 @@ from matplotlib.lines import Line2D
 from lstm_jax import results, storage, table
 from lstm_jax.drawing import COLORS, LINES, MARKERS, save, style
 from lstm_jax.errors import InputError
+from lstm_jax.gaps import parse_gaps
 from lstm_jax.horizon import FEWEST_SEEDS
 from lstm_jax.horizons_figure import horizons_figure
 from lstm_jax.results import Record
 from lstm_jax.summary import Curve, Point, summarise
 
-HORIZONS = "horizons.md"
+HORIZONS, ACCURACIES = "horizons.md", "accuracy.md"
 STEM = "accuracy_against_gap"
 HORIZONS_STEM = "horizons"
 _DODGE = 0.42  # over how much of the smallest spacing, or of the axis, points at one gap are spread
@@ -70,6 +71,7 @@ def accuracy_figure(curves: Sequence[Curve], note: str = "") -> Figure:
             handles.append(Line2D([], [], label=label.lstrip("_"), **look))
         _lay_out_axes(above, below, gaps, curves[0].swept_by)
         _draw_levels(above, curves)
+        _draw_training(above, below, curves[0])
         below.axhline(0.5, color="0.4", linewidth=0.8, linestyle=":")
         _label(below, 0.5, "half")
         figure.legend(
@@ -92,10 +94,10 @@ def redraw(
 ) -> tuple[str, list[epath.Path]]:
     """Draws the table and one figure a task from rows, as far as there are any.
 
-    Writes `horizons.md` and `accuracy_against_gap.png` and `.svg` into the directory; where it
-    holds several tasks, `accuracy_against_gap_<task>` for each. More than a dozen curves are shared
-    out to several figures, `_1`, `_2` ..., and a figure of all horizons, `horizons.png` and `.svg`,
-    stands beside them.
+    Writes `horizons.md`, `accuracy.md` and `accuracy_against_gap.png` and `.svg` into the
+    directory; where it holds several tasks, `accuracy_against_gap_<task>` for each. More than a
+    dozen curves are shared out to several figures, `_1`, `_2` ..., and a figure of all horizons,
+    `horizons.png` and `.svg`, stands beside them.
 
     Args:
       directory: of results.
@@ -124,9 +126,9 @@ def redraw(
     )
     note = _missing(planned, records)
     ending = f"\n{note}\n" if note else ""
-    path = directory / HORIZONS
-    storage.write(path, table.markdown(curves) + ending)
-    paths = [path]
+    paths = [directory / HORIZONS, directory / ACCURACIES]
+    for path, own in zip(paths, (table.markdown(curves), table.accuracies(curves)), strict=True):
+        storage.write(path, own + ending)
     tasks = table.by_task(curves)
     for task, own in list(tasks.items())[:_MOST_FIGURES]:
         if any(point.seeds for curve in own[:_MOST_CURVES] for point in curve.points):
@@ -210,6 +212,19 @@ def _draw_levels(axes: Axes, curves: Sequence[Curve]) -> None:
         levels = [levels[0], *levels, levels[-1]]
         axes.plot(gaps, levels, color="0.4", linewidth=0.8, linestyle=":", zorder=1)
         _label(axes, levels[-1], f"{word}\n{levels[-1]:.3g}")
+
+
+def _draw_training(above: Axes, below: Axes, curve: Curve) -> None:
+    """The gaps that networks were trained on, where they are asked at others too."""
+    if not curve.train_gaps:
+        return
+    gaps = parse_gaps(curve.train_gaps)
+    low, high = (gaps[0] / 1.04, gaps[-1] * 1.04)
+    for axes in (above, below):
+        ends = axes.get_xlim()
+        axes.axvspan(max(low, ends[0]), min(high, ends[1]), color="0.94", linewidth=0, zorder=0)
+    words = f"grey: trained on {curve.swept_by} {curve.train_gaps.replace('uniform:', 'uniform ')}"
+    above.text(0.01, 1.0, words, transform=above.transAxes, fontsize=9, color="0.25", va="bottom")
 
 
 def _label(axes: Axes, height: float, text: str) -> None:

@@ -3,13 +3,15 @@
 import dataclasses
 import math
 import warnings
+from collections.abc import Sequence
 
 from etils import epath
 
 from lstm_jax import results, storage
+from lstm_jax.evaluation import Accuracy
 from lstm_jax.provenance import provenance
 from lstm_jax.results import Record, Row, finite
-from lstm_jax.tasks.base import stop_at
+from lstm_jax.tasks.base import Task, stop_at
 from lstm_jax.training import Assembly, carry_size, flops_per_step
 from lstm_jax.trial import Catalogue, Trial
 
@@ -56,7 +58,8 @@ class History:
         self._trial = record.trial if record else None
         self._evaluations = list(record.evaluations) if record else []
         self._ends = list(record.ends) if record else []
-        self._passed_ends: list[Row] = []
+        self._retention = list(record.retention) if record else []
+        self._passed: list[Row] = []
         self._update_on_disk = self.update
 
     @classmethod
@@ -68,9 +71,10 @@ class History:
             record, version = results.load(path)
             if record is not None:
                 for name, value in dataclasses.asdict(trial).items():
-                    if record.trial[name] != value:
+                    found = record.trial.get(name, "")  # what came later was empty before
+                    if found != value:
                         raise results.CorruptFileError(
-                            f"{path}: {name} is {record.trial[name]!r:.40}, the trial's {value!r}"
+                            f"{path}: {name} is {found!r:.40}, the trial's {value!r}"
                         )
         except results.CorruptFileError as error:
             message = f"{error}; set aside as {storage.set_aside(path).name}"
@@ -91,9 +95,7 @@ class History:
     @property
     def last_end(self) -> Row | None:
         """The row that ends the trial as it stands; None while it is under way."""
-        if self._trial is None:
-            return None
-        return Record(self._trial, tuple(self._evaluations), tuple(self._ends)).end
+        return None if self._trial is None else self._record().end
 
     def ended(self, budget: int) -> bool:
         """Whether there is nothing to do within `budget` updates."""
@@ -112,8 +114,9 @@ class History:
         """Goes back to the state after `update` updates. Rows beyond are made again, the same, and
         stay on disk until they are."""
         self._evaluations = [row for row in self._evaluations if row["update"] <= update]
-        self._passed_ends += [row for row in self._ends if row["update"] > update]
-        self._ends = [row for row in self._ends if row["update"] <= update]
+        for rows in (self._ends, self._retention):
+            self._passed += [row for row in rows if row["update"] > update]
+            rows[:] = [row for row in rows if row["update"] <= update]
 
     def evaluated(
         self,
@@ -153,12 +156,23 @@ class History:
             return "monitor"
         return "budget" if last["update"] >= budget else None
 
-    def end(self, budget: int, accuracy: float, loss: float) -> None:
-        """Adds the `end` row, with the scores on the report set."""
+    def end(
+        self, budget: int, report: Accuracy, retention: Sequence[tuple[int, Task, Accuracy]] = ()
+    ) -> None:
+        """Adds the `end` row, with the trial's scores on the report set, and `retention` rows.
+
+        Args:
+          budget: updates that the trial was allowed.
+          report: on what it was trained on.
+          retention: gap, task and score at each gap at which it is asked besides.
+        """
+        # An end may be there whose retention rows were torn off.
+        for rows in (self._ends, self._retention):
+            rows[:] = [row for row in rows if row["update"] < self.update]
         stopped_by = self.stopping(budget)
         solved_at = self._trial["solved_at"]
-        failed = stopped_by == "non-finite" or not math.isfinite(accuracy)
-        solved = not failed and accuracy >= solved_at
+        failed = stopped_by == "non-finite" or not math.isfinite(report.accuracy)
+        solved = not failed and report.accuracy >= solved_at
         first_solved = [
             row["update"]
             for row in self._evaluations
@@ -172,11 +186,25 @@ class History:
                 "status": "failed" if failed else "solved" if solved else "unsolved",
                 "stopped_by": stopped_by,
                 "reason": "loss or gradient not finite" if failed else None,
-                "accuracy": None if failed else finite(accuracy),
-                "loss": None if failed else finite(loss),
+                **_scores(report, failed),
                 "first_solved_update": first_solved[0] if first_solved else None,
             }
         )
+        for gap, task, score in retention:
+            self._retention.append(
+                {
+                    "kind": "retention",
+                    "trial_id": self.trial_id,
+                    "update": self.update,
+                    "evaluated_gap": gap,
+                    "length": task.length,
+                    "chance": task.chance,
+                    "blind_loss": task.blind_loss,
+                    "solved_at": task.solved_at,
+                    "solved": bool(not failed and score.accuracy >= task.solved_at),
+                    **_scores(score, failed),
+                }
+            )
         self.ended_now = True
 
     def write(self) -> None:
@@ -188,12 +216,15 @@ class History:
         """
         if self.update < self._update_on_disk and not self.ended_now:
             return
-        passed = [row for row in self._passed_ends if row["update"] < self.update]
-        rows = sorted(
-            [*self._evaluations, *passed, *self._ends],
-            key=lambda row: (row["update"], row["kind"] == "end"),
+        passed = [row for row in self._passed if row["update"] < self.update]
+        record = self._record()._replace(
+            ends=(*(row for row in passed if row["kind"] == "end"), *self._ends),
+            retention=(*(row for row in passed if row["kind"] == "retention"), *self._retention),
         )
-        self._version = results.write_rows(self._path, [self._trial, *rows], self._version)
+        self._version = results.write_rows(self._path, record.lines, self._version)
+
+    def _record(self) -> Record:
+        return Record(self._trial, *map(tuple, (self._evaluations, self._ends, self._retention)))
 
     def _where(self, update: int) -> Row:
         return {
@@ -202,3 +233,8 @@ class History:
             "sequences": update * self._trial["batch_size"],
             "evaluated_gap": self._trial["gap"],
         }
+
+
+def _scores(score: Accuracy, failed: bool) -> Row:
+    """Scores as a row has them; none of a network that failed."""
+    return {name: None if failed else finite(value) for name, value in score._asdict().items()}

@@ -13,7 +13,14 @@ from typing import NamedTuple
 from lstm_jax.results import Record, Row
 
 # What tells two experiments apart, beside gap, seed and learning rate.
-TASK_SETTINGS = ("task", "task_options", "task_file_sha256", "swept_by")
+TASK_SETTINGS = (
+    "task",
+    "task_options",
+    "task_file_sha256",
+    "swept_by",
+    "train_gaps",
+    "eval_gaps",
+)
 CELL_SETTINGS = ("cell", "cell_options", "cell_file_sha256", "layers", "hidden_size")
 OTHER_SETTINGS = (
     "embedding_size",
@@ -58,10 +65,12 @@ def settings_of(trial: Row) -> Settings:
     """
     values = []
     for name in SETTINGS:
-        value = trial[name]
+        value = trial.get(name, "")  # rows from before a setting was there
         if isinstance(value, dict):
             told = name == "cell_options" and trial["told_gap"]
-            value = "" if told else json.dumps(value, sort_keys=True)
+            # One that is None is as good as not there, as in a trial's id.
+            given = {option: own for option, own in value.items() if own is not None}
+            value = "" if told else json.dumps(given, sort_keys=True)
         values.append(value)
     return tuple(values)
 

@@ -43,11 +43,7 @@ class Measurement(NamedTuple):
     @property
     def rows(self) -> list[Row]:
         """Every row as a flat dict, for `pandas.DataFrame`."""
-        return [
-            row
-            for record in self.records
-            for row in (record.trial, *record.evaluations, *record.ends)
-        ]
+        return [row for record in self.records for row in record.lines]
 
     @property
     def table(self) -> str:
@@ -67,6 +63,7 @@ def measure_horizon(
     gaps: Sequence[int] = GAPS,
     seeds: int = 6,
     learning_rates: Sequence[float] = (3e-3,),
+    train_gaps: str = "",
     updates: int = 600,
     results_dir: epath.PathLike | None = None,
     settings: Settings | None = None,
@@ -88,6 +85,8 @@ def measure_horizon(
       gaps: in steps, each at least 1.
       seeds: how many; under 5 no interval is given.
       learning_rates: each runs with every seed; a seed is read at the rate that the others choose.
+      train_gaps: gaps that each network is trained on, to be asked at all of `gaps`, as
+        `uniform:1-40`; empty for one network a gap, trained there.
       updates: budget of a trial, a multiple of `settings.eval_every`.
       results_dir: where rows are kept; what has ended there is not run again. None keeps nothing.
       settings: what all trials share.
@@ -124,6 +123,7 @@ def measure_horizon(
         seeds=range(seeds),
         learning_rates=learning_rates,
         settings=settings,
+        train_gaps=train_gaps,
     )
     with contextlib.ExitStack() as stack:
         if results_dir is None:

@@ -1,8 +1,9 @@
 """Result rows: what is written, and how it is read back. Needs no JAX.
 
 One JSON-lines file a trial, `<directory>/<trial_id>.jsonl`: a `trial` line, `evaluation` lines, an
-`end` line. A trial whose budget was raised after its end goes on below that line and ends again;
-the last `end` is the one that counts. `docs/results_format.md` describes every field.
+`end` line, and below it, for a network that is asked at other gaps than it was trained on, one
+`retention` line a gap. A trial whose budget was raised after its end goes on below these and ends
+again; the last `end` is the one that counts. `docs/results_format.md` describes every field.
 
 A results file is data from a stranger: nothing in it is trusted before `read` has checked it.
 """
@@ -22,6 +23,7 @@ from etils import epath
 from lstm_jax import storage
 from lstm_jax.errors import InputError, printable
 from lstm_jax.rows import FIELDS as FIELDS
+from lstm_jax.rows import LATER_FIELDS as LATER_FIELDS
 from lstm_jax.rows import STATUSES as STATUSES
 from lstm_jax.rows import STOPPED_BY as STOPPED_BY
 from lstm_jax.rows import Row, encode, has_checksum, parse
@@ -30,6 +32,7 @@ SCHEMA = 1
 SUFFIX = ".jsonl"
 MANIFEST = "manifest.json"
 _MAX_FILE_BYTES = 16 * 2**20
+_ORDER = ("evaluation", "end", "retention")  # of lines of one update, below the trial's
 _TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,199}")
 
 
@@ -40,11 +43,13 @@ class Record(NamedTuple):
       trial: the `trial` line.
       evaluations: the `evaluation` lines, in order of update.
       ends: every `end` line, in order; more than one where the budget was raised.
+      retention: every `retention` line, in order.
     """
 
     trial: Row
     evaluations: tuple[Row, ...]
     ends: tuple[Row, ...]
+    retention: tuple[Row, ...] = ()
 
     @property
     def end(self) -> Row | None:
@@ -53,7 +58,28 @@ class Record(NamedTuple):
             self.evaluations and self.evaluations[-1]["update"] > self.ends[-1]["update"]
         ):
             return None
+        asked = self.trial.get("eval_gaps")
+        if asked and len(self._retained(self.ends[-1])) < len(asked.split(",")):
+            return None  # torn behind the end
         return self.ends[-1]
+
+    @property
+    def retained(self) -> tuple[Row, ...]:
+        """The `retention` lines that belong to `end`, by rising gap."""
+        return () if self.end is None else self._retained(self.end)
+
+    @property
+    def lines(self) -> list[Row]:
+        """All lines, in the order of the file: an end below the evaluation of its update, and what
+        was retained below the end."""
+        below = sorted(
+            [*self.evaluations, *self.ends, *self.retention],
+            key=lambda row: (row["update"], _ORDER.index(row["kind"])),
+        )
+        return [self.trial, *below]
+
+    def _retained(self, end: Row) -> tuple[Row, ...]:
+        return tuple(row for row in self.retention if row["update"] == end["update"])
 
 
 class CorruptFileError(InputError):
@@ -175,7 +201,8 @@ def _unreadable(path: epath.Path, error: OSError) -> Exception:
 
 def _parsed(path: epath.Path, data: bytes) -> Record:
     lines = data.removesuffix(b"\n").split(b"\n")
-    trial, evaluations, ends = None, [], []
+    trial = None
+    below: dict[str, list[Row]] = {kind: [] for kind in _ORDER}
     checked = has_checksum(lines[0])  # all lines are, or none
     for number, line in enumerate(lines, start=1):
         if has_checksum(line) and not checked:
@@ -191,8 +218,8 @@ def _parsed(path: epath.Path, data: bytes) -> Record:
             elif row["kind"] == "trial":
                 raise ValueError("a second trial line")
             else:
-                rows = evaluations if row["kind"] == "evaluation" else ends
-                if rows and row["update"] <= rows[-1]["update"]:
+                rows = below[row["kind"]]
+                if rows and _place(row) <= _place(rows[-1]):
                     raise ValueError("updates do not rise")
                 rows.append(row)
         except ValueError as error:
@@ -200,7 +227,12 @@ def _parsed(path: epath.Path, data: bytes) -> Record:
                 raise CorruptFileError(printable(f"{path}: line {number}: {error}")) from error
             _warn(f"{path}: read up to line {number}: {error}")
             break
-    return Record(trial, tuple(evaluations), tuple(ends))
+    return Record(trial, *(tuple(below[kind]) for kind in _ORDER))
+
+
+def _place(row: Row) -> tuple[int, int]:
+    """Where a line stands among those of its kind."""
+    return row["update"], row["evaluated_gap"] if row["kind"] == "retention" else 0
 
 
 def write_manifest(directory: epath.PathLike, trial_ids: Sequence[str]) -> None:

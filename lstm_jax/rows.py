@@ -84,6 +84,27 @@ FIELDS: dict[str, dict[str, Any]] = {
         "loss": _OPTIONAL_NUMBER,
         "first_solved_update": _OPTIONAL_WHOLE,
     },
+    "retention": {
+        "trial_id": str,
+        "update": int,
+        "evaluated_gap": int,
+        "length": int,
+        "chance": _NUMBER,
+        "blind_loss": _NUMBER,
+        "solved_at": _NUMBER,
+        "solved": bool,
+        "accuracy": _OPTIONAL_NUMBER,
+        "loss": _OPTIONAL_NUMBER,
+        "bits": _OPTIONAL_NUMBER,
+        "bits_asked": _OPTIONAL_NUMBER,
+    },
+}
+# Fields that rows have had since later; where they are, they have these types.
+LATER_FIELDS: dict[str, dict[str, Any]] = {
+    "trial": {"train_gaps": str, "eval_gaps": str},
+    "evaluation": {},
+    "end": {"bits": _OPTIONAL_NUMBER, "bits_asked": _OPTIONAL_NUMBER},
+    "retention": {},
 }
 _SHARES = ("accuracy", "monitor_accuracy", "chance", "solved_at", "stop_at")
 # What counts begin at, where that is not 0; and what may be below 0.
@@ -100,8 +121,8 @@ _AT_LEAST_ONE = (
     "evaluated_gap",
     "cohort_size",
 )
-_ANY_SIGN = ("blind_loss", "train_loss", "monitor_loss", "loss")
-_MEASURED = (*_ANY_SIGN, "gradient_norm")
+_ANY_SIGN = ("blind_loss", "train_loss", "monitor_loss", "loss", "bits")
+_MEASURED = (*_ANY_SIGN, "gradient_norm", "bits_asked")
 # The last field of a line: CRC-32 of the line as it would be without it.
 _CHECKSUM = "crc32"
 _AT_THE_END = re.compile(rb', "crc32": "([0-9a-f]{8})"}\Z')
@@ -151,9 +172,12 @@ def parse(line: bytes) -> Row:
     kind = row.get("kind") if isinstance(row, dict) else None
     if not isinstance(kind, str) or kind not in FIELDS:
         raise ValueError("not a row of a known kind")
-    for name, types in FIELDS[kind].items():
+    for name in FIELDS[kind]:
         if name not in row:
             raise ValueError(f"{name} is missing")
+    for name, types in {**FIELDS[kind], **LATER_FIELDS[kind]}.items():
+        if name not in row:
+            continue
         value = row[name]
         if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
             raise ValueError(f"{name} has the wrong type")

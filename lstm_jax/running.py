@@ -234,7 +234,9 @@ def cost(cohort: Cohort, catalogue: Catalogue) -> float:
 
 def label(cohort: Cohort) -> str:
     """A cohort in a few words."""
-    return f"{cohort.trials[0].task} gap {cohort.trials[0].gap} {cohort.trials[0].cell}"
+    trial = cohort.trials[0]
+    swept = f"trained on {trial.train_gaps}" if trial.train_gaps else f"gap {trial.gap}"
+    return f"{trial.task} {swept} {trial.cell}"
 
 
 def _summary(cohort: Cohort, histories: list[History], seconds: float) -> str:

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from lstm_jax import learning_rates
-from lstm_jax.errors import printable
+from lstm_jax.errors import InputError, printable
+from lstm_jax.gaps import parse_gaps
 from lstm_jax.horizon import (
     FEWEST_SEEDS,
     Horizon,
     MeanInterval,
     clopper_pearson,
     fit_horizon,
-    mean_accuracy_interval,
+    fit_retention,
+    mean_interval,
 )
 from lstm_jax.learning_rates import SETTINGS, TASK_SETTINGS, Reading
-from lstm_jax.results import Record
+from lstm_jax.results import Record, Row
 
 # What a label adds where specs alone do not tell two experiments apart.
 _SHORT = {"task_file_sha256": "file", "cell_file_sha256": "file", "hidden_size": "hidden"}
@@ -42,6 +44,9 @@ class Point(NamedTuple):
       accuracies: on the report set; a failed network counts as the blind guess `[seeds]`.
       mean_accuracy: over seeds; None if none ended.
       mean_interval: percentile bootstrap; None under `FEWEST_SEEDS` seeds.
+      bits: kept an answer, mean over seeds, a failed network counting 0; None where none are told.
+      bits_interval: percentile bootstrap.
+      bits_asked: an answer.
       chance: accuracy of a blind guess.
       solved_at: accuracy from which on the task counts as solved.
     """
@@ -57,8 +62,18 @@ class Point(NamedTuple):
     accuracies: tuple[float, ...]
     mean_accuracy: float | None
     mean_interval: MeanInterval | None
+    bits: float | None
+    bits_interval: MeanInterval | None
+    bits_asked: float | None
     chance: float
     solved_at: float
+
+    @property
+    def above_chance(self) -> float | None:
+        """Mean accuracy as a part of the way from chance to 1; None if no trial ended."""
+        if self.mean_accuracy is None or self.chance == 1:
+            return None
+        return (self.mean_accuracy - self.chance) / (1 - self.chance)
 
 
 class Curve(NamedTuple):
@@ -70,6 +85,8 @@ class Curve(NamedTuple):
       settings: by name, as in the `trial` row.
       told_gap: an option of the cell was set to the gap.
       swept_by: `gap` or `length`.
+      train_gaps: what each network was trained on, to be asked at every gap; empty where it was
+        trained at the gap at which it is asked.
       parameters: smallest and largest number of trained scalars over gaps.
       match: how the hidden size was chosen.
       updates: smallest budget of an unsolved trial and largest of any. What solved the task, or
@@ -89,6 +106,7 @@ class Curve(NamedTuple):
     settings: dict[str, str | int]
     told_gap: bool
     swept_by: str
+    train_gaps: str
     parameters: tuple[int, int]
     match: str
     updates: tuple[int, int] | None
@@ -210,8 +228,14 @@ def _curve(
 ) -> Curve:
     readings = sorted(readings, key=lambda reading: reading.gap)
     trials = {record.trial["gap"]: record.trial for record in records}
-    points = tuple(_point(reading, trials[reading.gap]) for reading in readings)
-    ended = [point for point in points if point.seeds]
+    if records[0].trial.get("train_gaps"):
+        points, horizon = _retention(readings[-1], trials[readings[-1].gap])
+    else:
+        points = tuple(
+            _point(reading, reading.gap, [one.end for one in reading.chosen], trials[reading.gap])
+            for reading in readings
+        )
+        horizon = _horizon([point for point in points if point.seeds])
     parameters = [record.trial["parameters"] for record in records]
     trial = records[0].trial
     return Curve(
@@ -220,12 +244,13 @@ def _curve(
         {name: _shown(value) for name, value in settings.items()},
         trial["told_gap"],
         _shown(trial["swept_by"]),
+        _shown(trial.get("train_gaps", "")),
         (min(parameters), max(parameters)),
         _shown(trial["match"]),
         _updates(records),
         tuple(sorted({rate for reading in readings for rate in reading.rates})),
         points,
-        _horizon(ended),
+        horizon,
         len(records),
         sum(record.end is not None and record.end["status"] == "failed" for record in records),
         sum(record.end is None for record in records),
@@ -245,28 +270,57 @@ def _horizon(ended: Sequence[Point]) -> Horizon | None:
     return fit_horizon(gaps, solved, [len(point.seeds) for point in ended])
 
 
-def _point(reading: Reading, trial: dict) -> Point:
-    ends = [record.end for record in reading.chosen]
-    solved = sum(end["status"] == "solved" for end in ends)
-    accuracies = tuple(
-        trial["chance"] if end["status"] == "failed" or end["accuracy"] is None else end["accuracy"]
-        for end in ends
+def _retention(reading: Reading, trial: Row) -> tuple[tuple[Point, ...], Horizon | None]:
+    """What networks that were each trained once did at every gap at which they were asked."""
+    settings = dict(zip(SETTINGS, reading.settings, strict=True))
+    try:
+        begin = parse_gaps(settings["train_gaps"])[0]
+        gaps = parse_gaps(settings["eval_gaps"])
+    except InputError:  # a stranger's
+        begin, gaps = reading.gap, ()
+    by_gap = [{row["evaluated_gap"]: row for row in one.retained} for one in reading.chosen]
+    whole = [set(gaps) <= set(rows) for rows in by_gap]  # in a stranger's rows some may not be
+    reading = reading._replace(chosen=tuple(itertools.compress(reading.chosen, whole)))
+    by_gap = list(itertools.compress(by_gap, whole))
+    if not by_gap or not gaps:
+        return (_point(reading._replace(chosen=()), reading.gap, [], trial),), None
+    points = tuple(
+        _point(reading, gap, [rows[gap] for rows in by_gap], by_gap[0][gap]) for gap in gaps
     )
+    solved = [[rows[gap]["solved"] for gap in gaps] for rows in by_gap]
+    return points, fit_retention(gaps, solved, begin)
+
+
+def _point(reading: Reading, gap: int, ends: Sequence[Row], told: Row) -> Point:
+    """The seeds of a reading at a gap, from the rows `ends`; `told` has chance and threshold."""
+    failed = tuple(record.end["status"] == "failed" for record in reading.chosen)
+    solved = sum(end.get("solved", end.get("status") == "solved") for end in ends)
+    accuracies = tuple(
+        told["chance"] if broke or end["accuracy"] is None else end["accuracy"]
+        for broke, end in zip(failed, ends, strict=True)
+    )
+    kept = [0.0 if broke else end.get("bits") for broke, end in zip(failed, ends, strict=True)]
+    asked = [end["bits_asked"] for end in ends if end.get("bits_asked") is not None]
+    if not asked or None in kept:
+        kept = []
     enough = len(ends) >= FEWEST_SEEDS
     return Point(
-        reading.gap,
+        gap,
         tuple(record.trial["seed"] for record in reading.chosen),
         reading.missing,
         tuple(float(record.trial["learning_rate"]) for record in reading.chosen),
         solved,
-        tuple(end["status"] == "failed" for end in ends),
+        failed,
         solved / len(ends) if ends else None,
         clopper_pearson(solved, len(ends)) if enough else None,
         accuracies,
         sum(accuracies) / len(accuracies) if ends else None,
-        mean_accuracy_interval(accuracies),
-        trial["chance"],
-        trial["solved_at"],
+        mean_interval(accuracies),
+        math.fsum(kept) / len(kept) if kept else None,
+        mean_interval(kept),
+        math.fsum(asked) / len(asked) if kept else None,
+        told["chance"],
+        told["solved_at"],
     )
 
 

@@ -7,9 +7,10 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 from lstm_jax.errors import InputError
+from lstm_jax.gaps import canonical, parse_gaps
 from lstm_jax.keys import MAX_SEED
 from lstm_jax.optimizers import UNIT_RATE
-from lstm_jax.training import assemble, build_task
+from lstm_jax.training import assemble, trained_task
 from lstm_jax.trial import Catalogue, Trial, program_id, trial_id
 
 Match = Literal["parameters", "hidden"]
@@ -72,8 +73,21 @@ def make_sweep(
     seeds: Sequence[int],
     learning_rates: Sequence[float],
     settings: Settings | None = None,
+    train_gaps: str = "",
 ) -> tuple[Trial, ...]:
     """Every gap with every cell, rate and seed; the smallest gap first.
+
+    Args:
+      catalogue: what specs are read against.
+      task: spec of the task.
+      cells: specs of the cells.
+      gaps: at each of which a network is trained and tested; with `train_gaps`, at which each
+        trained network is tested.
+      seeds: of each cell at each gap.
+      learning_rates: each with every seed.
+      settings: what all trials share; the defaults if None.
+      train_gaps: what each network is trained on, as `gaps.parse_gaps` reads it; empty for the gap
+        at which it is tested.
 
     Raises:
       InputError: a spec, gap or combination that cannot be, an empty list, or a value given twice.
@@ -101,8 +115,13 @@ def make_sweep(
         if not 0 <= seed <= MAX_SEED:
             raise InputError(f"seeds={seed}: must be whole numbers from 0 to {MAX_SEED}")
     sizes = _hidden_sizes(catalogue, settings)
+    trained_at, eval_gaps = sorted(gaps), ""
+    if train_gaps:
+        train_gaps = canonical(train_gaps)
+        trained_at, eval_gaps = [parse_gaps(train_gaps)[-1]], ",".join(map(str, sorted(gaps)))
+        parse_gaps(eval_gaps)
     trials = []
-    for gap, spec in itertools.product(sorted(gaps), cell_specs):
+    for gap, spec in itertools.product(trained_at, cell_specs):
         base = Trial(
             task=str(task_spec),
             gap=gap,
@@ -119,6 +138,8 @@ def make_sweep(
             matmul_precision=settings.matmul_precision,
             cell_file_sha256=catalogue.cell_hash(spec),
             task_file_sha256=catalogue.task_hash(task_spec),
+            train_gaps=train_gaps,
+            eval_gaps=eval_gaps,
         )
         base = dataclasses.replace(base, hidden_size=sizes(base))
         trials += [
@@ -181,7 +202,7 @@ def _hidden_sizes(catalogue: Catalogue, settings: Settings):
 
     def by_shape(trial: Trial) -> int:
         # A gap changes the length of a task, hardly ever its widths: match once for each.
-        task = build_task(catalogue, trial.task, trial.gap)
+        task = trained_task(catalogue, trial.task, trial.gap, trial.train_gaps)
         shape = (trial.cell, task.kind, task.input_size, task.output_size)
         if shape not in sizes:
             sizes[shape] = same(trial) if settings.match == "hidden" else matched(trial)

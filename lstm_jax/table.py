@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from lstm_jax.horizon import FEWEST_SEEDS, Horizon
+from lstm_jax.horizon import FEWEST_NETWORKS, FEWEST_SEEDS, Horizon, MeanInterval
 from lstm_jax.summary import MOST_GAPS, Curve, Point
 
 WIDTH = 110  # characters; a table that needs more is broken into several
 MOST_CURVES = 500  # experiments in a table
+_MOST_LINES = 5000  # cells and gaps in a table
 
 
 class _Column(NamedTuple):
@@ -29,6 +30,11 @@ def text(curves: Sequence[Curve]) -> str:
 def markdown(curves: Sequence[Curve]) -> str:
     """The same as Markdown."""
     return "\n".join(_section(own, _piped, "## {}", "- {}") for own in by_task(curves).values())
+
+
+def accuracies(curves: Sequence[Curve]) -> str:
+    """Accuracy at each gap, raw, above chance and in bits, as Markdown."""
+    return "\n".join(_accuracies(own) for own in by_task(curves).values())
 
 
 def by_task(curves: Iterable[Curve]) -> dict[str, list[Curve]]:
@@ -132,16 +138,65 @@ def _section(
     return "\n".join([*lines, "", *map(item.format, below)]) + "\n"
 
 
+def _accuracies(curves: Sequence[Curve]) -> str:
+    """The accuracies of one task."""
+    swept = curves[0].swept_by
+    listed = [(curve, point) for curve in curves[:MOST_CURVES] for point in curve.points]
+    rows = [
+        (
+            cell_text(curve),
+            str(point.gap),
+            str(len(point.seeds)),
+            _with_interval(point.mean_accuracy, point.mean_interval),
+            _with_interval(point.above_chance, None),
+            _with_interval(point.bits, point.bits_interval),
+            "-" if point.bits_asked is None else f"{point.bits_asked:.2f}",
+        )
+        for curve, point in listed[:_MOST_LINES]
+    ]
+    heads = ("cell", swept, "seeds", "accuracy", "above chance", "bits kept", "bits asked")
+    columns = [
+        _Column(head, list(cells), left=head == "cell")
+        for head, cells in zip(heads, zip(*rows, strict=True), strict=True)
+    ]
+    notes = [
+        "Accuracy: on the report set, mean over seeds [95 % percentile bootstrap over seeds].",
+        "Above chance: (accuracy - chance) / (1 - chance).",
+        "Bits kept: what the prediction says of an answer, on the report set: a lower bound on "
+        "their mutual information, so a little below 0 where there is none; `-` where rows do not "
+        "tell, or answers are no classes. Bits asked: what there is to be said.",
+        f"Budget: {budget_text(curves)}. Matched by {match_text(curves)}.",
+    ]
+    if len(listed) > len(rows):
+        notes.append(f"{len(listed) - len(rows)} more lines are not listed.")
+    title = f"## {curves[0].task}: accuracy at each {swept} (steps)"
+    return "\n".join([title, "", *_piped(columns), "", *map("- {}".format, notes)]) + "\n"
+
+
+def _with_interval(value: float | None, interval: MeanInterval | None) -> str:
+    if value is None:
+        return "-"
+    ends = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
+    return f"{value:.3f}{ends}"
+
+
 def _about(curves: Sequence[Curve]) -> list[str]:
     """What every horizon is printed with."""
     swept = curves[0].swept_by
     points = [point for curve in curves for point in curve.points]
     solved_at = _either(f"{value:g}" for value in sorted({point.solved_at for point in points}))
     chance = _either(f"{value:.3g}" for value in sorted({point.chance for point in points}))
+    trained = curves[0].train_gaps
+    horizon = f"Horizon: {swept} at which half of the seeds solve it [95 % interval]."
+    if trained:
+        horizon = (
+            f"One network a seed, trained on {swept} {trained.replace('uniform:', 'uniform ')} and "
+            f"asked at each {swept}: what it learned, retained. Horizon: largest {swept} up to "
+            "which half of the networks solve every one [95 % interval, by order statistics]."
+        )
     return [
         f"Solved: accuracy at least {solved_at} on the report set; a blind guess scores {chance}.",
-        f"Horizon: {swept} at which half of the seeds solve it [95 % interval]. Reliable: largest "
-        f"{swept} up to which all do.",
+        f"{horizon} Reliable: largest {swept} up to which all do.",
         f"Budget: {budget_text(curves)}.",
         f"Matched by {match_text(curves)}.",
         f"{seeds_text(curves).capitalize()}; {sum(curve.ran for curve in curves)} trials: "
@@ -157,7 +212,8 @@ def _notes(curve: Curve) -> list[str]:
         p = f"p = {curve.horizon.p_value:.3f}"
         notes.append(f"poor fit ({p}): the share solved does not fall as a logistic curve")
     if curve.horizon is not None and curve.horizon.interval is None:
-        notes.append(f"fewer than {FEWEST_SEEDS} seeds: no interval")
+        fewest = FEWEST_NETWORKS if curve.train_gaps else FEWEST_SEEDS
+        notes.append(f"fewer than {fewest} seeds: no interval")
     if curve.edge_gaps:
         gaps = ", ".join(map(str, curve.edge_gaps))
         notes.append(f"learning rate read at the edge of its grid at {curve.swept_by} {gaps}")

@@ -21,10 +21,13 @@ from jax.sharding import PartitionSpec as P
 from lstm_jax import keys
 from lstm_jax.arrays import Array, PyTree, count
 from lstm_jax.cells.base import Cell
+from lstm_jax.gaps import parse_gaps
+from lstm_jax.information import bits
 from lstm_jax.layers.base import Layer, layer
 from lstm_jax.network import FunctionalNetwork, first_layer_input_size, functional
 from lstm_jax.optimizers import direction
 from lstm_jax.tasks.base import Example, Task, counted, example_loss, training_batch
+from lstm_jax.tasks.mixture import mixture
 from lstm_jax.trial import Catalogue, Trial
 
 EVALUATION_BLOCK = 512  # examples that one call of `evaluate` scores
@@ -57,11 +60,12 @@ class Progress(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Sums over the examples of one block."""
+    """Sums over the examples of one block; `bits` over its even and its odd ones apart."""
 
     loss: Array
     correct: Array
     weight: Array
+    bits: Array
 
 
 class Program(NamedTuple):
@@ -92,7 +96,7 @@ def assemble(trial: Trial, catalogue: Catalogue) -> Assembly:
     Raises:
       InputError: a spec or a combination that cannot be.
     """
-    task = build_task(catalogue, trial.task, trial.gap)
+    task = trained_task(catalogue, trial.task, trial.gap, trial.train_gaps)
     cell_spec = catalogue.cell(trial.cell)
     build_cell = partial(catalogue.cells[cell_spec.name], **cell_spec.arguments(trial.gap))
     models = []
@@ -115,6 +119,16 @@ def build_task(catalogue: Catalogue, task: str, gap: int) -> Task:
     """A task at a gap; raises InputError where its layout cannot have that gap."""
     spec = catalogue.task(task)
     return catalogue.tasks[spec.name](gap, **spec.arguments(gap))
+
+
+def trained_task(catalogue: Catalogue, task: str, gap: int, train_gaps: str) -> Task:
+    """The task that a trial is trained on: at its gap, or at the gaps of its mixture.
+
+    Raises:
+      InputError: its layout cannot have such a gap, or these gaps cannot be mixed.
+    """
+    gaps = parse_gaps(train_gaps) if train_gaps else (gap,)
+    return mixture([build_task(catalogue, task, gap) for gap in gaps])
 
 
 def default_inner() -> Inner:
@@ -255,12 +269,15 @@ def _evaluate(
             loss=weight * example_loss(task, predictions, example),
             correct=jnp.sum(jnp.where(correct, weights, jnp.zeros_like(weights))),
             weight=jnp.stack([weight, jnp.sum(weights)]),
+            bits=bits(task, predictions, example.targets, weights),
         )
 
     def score():
         predictions = network.apply(params, examples.inputs, examples.use_times, None)
         scores = jax.vmap(one)(examples, predictions, valid)
-        return jax.tree.map(lambda leaf: leaf.sum(axis=0), scores)
+        halves = jnp.stack([scores.bits[::2].sum(axis=0), scores.bits[1::2].sum(axis=0)])
+        sums = jax.tree.map(lambda leaf: leaf.sum(axis=0), scores)
+        return sums._replace(bits=halves)
 
     shapes = jax.eval_shape(score)
     return lax.cond(

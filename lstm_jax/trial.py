@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from lstm_jax.errors import InputError
 from lstm_jax.spec import Spec, UserFile, parse
 
+# Fields that trials have had since later. While they are empty a trial is the one it was, with its
+# id, and rows without them say the same.
+LATER_FIELDS = ("train_gaps", "eval_gaps")
 # Fields in which trials of one cohort may differ: they enter the program as arrays.
 ARRAY_FIELDS = ("seed", "learning_rate")
 
@@ -19,7 +22,8 @@ class Trial:
 
     Attributes:
       task: canonical spec of the task.
-      gap: the swept number, as the task's constructor takes it.
+      gap: the swept number, as the task's constructor takes it; with `train_gaps` the largest of
+        them.
       cell: canonical spec of the cell.
       layers: layers of that cell.
       hidden_size: units a layer.
@@ -33,6 +37,9 @@ class Trial:
       matmul_precision: precision of matrix products, as JAX names it.
       cell_file_sha256: of the user's file that the cell comes from; empty for built-in cells.
       task_file_sha256: the same for the task.
+      train_gaps: gaps that are mixed in training, as `gaps.parse_gaps` reads them; empty where the
+        network is trained and tested at `gap` alone.
+      eval_gaps: with `train_gaps`, the gaps at which the trained network is asked, as a list.
     """
 
     task: str
@@ -50,6 +57,8 @@ class Trial:
     matmul_precision: str
     cell_file_sha256: str = ""
     task_file_sha256: str = ""
+    train_gaps: str = ""
+    eval_gaps: str = ""
 
 
 class Catalogue:
@@ -119,11 +128,17 @@ def _identifier(trial: Trial, catalogue: Catalogue, ending: str) -> str:
     # Options are hashed resolved, so that a default spelled out is the same trial, and a default
     # that a later version changes is another one. An option that is None is left out, so that a
     # later version can add one that is not used unless it is given.
-    fields = dataclasses.asdict(trial) | {
+    fields = {
+        name: value
+        for name, value in dataclasses.asdict(trial).items()
+        if value or name not in LATER_FIELDS
+    }
+    fields |= {
         "cell_options": _given(catalogue.cell(trial.cell)),
         "task_options": _given(catalogue.task(trial.task)),
     }
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
-    readable = f"{trial.task}-gap{trial.gap}-{trial.cell}-h{trial.hidden_size}"
+    swept = f"train{trial.train_gaps}" if trial.train_gaps else f"gap{trial.gap}"
+    readable = f"{trial.task}-{swept}-{trial.cell}-h{trial.hidden_size}"
     readable = re.sub(r"[^A-Za-z0-9.=+-]", "_", readable)[:120]
     return f"{readable}{ending}-{digest}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
 from lstm_jax.errors import InputError
-from lstm_jax.horizon import clopper_pearson, fit_horizon, mean_accuracy_interval
+from lstm_jax.horizon import clopper_pearson, fit_horizon, mean_interval
 
 OCTAVES = [5, 10, 20, 40, 80, 160]
 HALF_OCTAVES = [5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 226]
@@ -32,9 +32,9 @@ def test_impossible_shares_are_refused(successes, trials):
 
 
 def test_mean_interval_needs_five_values_and_says_when_it_is_degenerate():
-    assert mean_accuracy_interval([0.1, 0.2, 0.3, 0.4]) is None
-    assert mean_accuracy_interval([1.0] * 6) == (1.0, 1.0, True)
-    low, high, degenerate = mean_accuracy_interval([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    assert mean_interval([0.1, 0.2, 0.3, 0.4]) is None
+    assert mean_interval([1.0] * 6) == (1.0, 1.0, True)
+    low, high, degenerate = mean_interval([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
     # Resampled means are Binomial(6, 1/2) / 6: its 2.5 % and 97.5 % points are 1/6 and 5/6.
     assert (low, high) == pytest.approx((1 / 6, 5 / 6))
     assert not degenerate
@@ -44,8 +44,8 @@ def test_mean_interval_needs_five_values_and_says_when_it_is_degenerate():
 @settings(max_examples=25, deadline=None)
 def test_mean_interval_does_not_depend_on_the_order_of_seeds(values, random):
     shuffled = random.sample(values, len(values))
-    interval = mean_accuracy_interval(values)
-    assert mean_accuracy_interval(shuffled) == interval
+    interval = mean_interval(values)
+    assert mean_interval(shuffled) == interval
     assert min(values) - 1e-12 <= interval.low <= interval.high <= max(values) + 1e-12
 
 
