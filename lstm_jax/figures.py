@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lstm_jax import results, storage, table
+from lstm_jax import bits_figure, results, storage, table
 from lstm_jax.drawing import COLORS, LINES, MARKERS, save, style
 from lstm_jax.errors import InputError
 from lstm_jax.gaps import parse_gaps
@@ -26,6 +26,7 @@ from lstm_jax.summary import Curve, Point, summarise
 HORIZONS, ACCURACIES = "horizons.md", "accuracy.md"
 STEM = "accuracy_against_gap"
 HORIZONS_STEM = "horizons"
+BITS_STEM = "horizon_against_bits"
 _DODGE = 0.42  # over how much of the smallest spacing, or of the axis, points at one gap are spread
 _DODGE_OF_AXIS = 0.08
 _MOST_CURVES = 40  # of a task
@@ -97,7 +98,8 @@ def redraw(
     Writes `horizons.md`, `accuracy.md` and `accuracy_against_gap.png` and `.svg` into the
     directory; where it holds several tasks, `accuracy_against_gap_<task>` for each. More than a
     dozen curves are shared out to several figures, `_1`, `_2` ..., and a figure of all horizons,
-    `horizons.png` and `.svg`, stands beside them.
+    `horizons.png` and `.svg`, stands beside them. Where tasks of one name ask for different
+    amounts of bits, `horizon_against_bits` draws the horizons against these.
 
     Args:
       directory: of results.
@@ -132,7 +134,7 @@ def redraw(
     tasks = table.by_task(curves)
     for task, own in list(tasks.items())[:_MOST_FIGURES]:
         if any(point.seeds for curve in own[:_MOST_CURVES] for point in curve.points):
-            ending_of_task = "" if len(tasks) == 1 else f"_{re.sub('[^A-Za-z0-9]+', '_', task)}"
+            ending_of_task = _ending(task, len(tasks) > 1)
             told = [note, _not_drawn(len(own) - _MOST_CURVES, "experiments")]
             said = " ".join(filter(None, told))
             pages = _pages(own[:_MOST_CURVES])
@@ -143,9 +145,17 @@ def redraw(
             if len(pages) > 1:
                 figure = horizons_figure(own[:_MOST_CURVES], said)
                 paths += save(figure, directory / f"{HORIZONS_STEM}{ending_of_task}")
+    for name, own in list(bits_figure.by_name(curves).items())[:_MOST_FIGURES]:
+        stem = directory / f"{BITS_STEM}{_ending(name, len(tasks) > len(table.by_task(own)))}"
+        paths += save(bits_figure.bits_figure(name, own[:_MOST_CURVES], note), stem)
     if told := _not_drawn(len(tasks) - _MOST_FIGURES, "tasks"):
         warnings.warn(f"{directory}: {told}", results.ResultsWarning, stacklevel=2)
     return table.text(curves) + ending, paths
+
+
+def _ending(task: str, several: bool) -> str:
+    """What a file's name tells of its task, where there are several."""
+    return f"_{re.sub('[^A-Za-z0-9]+', '_', task)}" if several else ""
 
 
 def _pages(curves: Sequence[Curve]) -> list[Sequence[Curve]]:

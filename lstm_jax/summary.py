@@ -1,13 +1,12 @@
 """What rows say, gap by gap and as a horizon, for tables and figures alike. Needs no JAX."""
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from lstm_jax import learning_rates
-from lstm_jax.errors import InputError, printable
+from lstm_jax.errors import InputError
 from lstm_jax.gaps import parse_gaps
 from lstm_jax.horizon import (
     FEWEST_SEEDS,
@@ -18,12 +17,10 @@ from lstm_jax.horizon import (
     fit_retention,
     mean_interval,
 )
+from lstm_jax.labels import labels, shown
 from lstm_jax.learning_rates import SETTINGS, TASK_SETTINGS, Reading
 from lstm_jax.results import Record, Row
 
-# What a label adds where specs alone do not tell two experiments apart.
-_SHORT = {"task_file_sha256": "file", "cell_file_sha256": "file", "hidden_size": "hidden"}
-_LONGEST = 120
 # No sweep has as many gaps, or as near to each other; fitting such takes very long, or fails.
 MOST_GAPS = 256
 _NEAREST_GAPS = 1e-6  # in log gap
@@ -149,12 +146,12 @@ def summarise(records: Iterable[Record], order: Sequence[str] | None = None) -> 
     settings = {key: dict(zip(SETTINGS, key, strict=True)) for key in readings}
     tasks: dict[str, list[learning_rates.Settings]] = {}
     for key, task in zip(
-        settings, _labels(list(settings.values()), "task", TASK_SETTINGS), strict=True
+        settings, labels(list(settings.values()), "task", TASK_SETTINGS), strict=True
     ):
         tasks.setdefault(task, []).append(key)
     curves = []
     for task, keys in tasks.items():
-        cells = _labels([settings[key] for key in keys], "cell", SETTINGS[len(TASK_SETTINGS) :])
+        cells = labels([settings[key] for key in keys], "cell", SETTINGS[len(TASK_SETTINGS) :])
         ranks = {cell: rank for rank, cell in enumerate(order or ())}
         named = sorted(
             zip(keys, cells, strict=True),
@@ -165,62 +162,6 @@ def summarise(records: Iterable[Record], order: Sequence[str] | None = None) -> 
             for key, cell in named
         ]
     return curves
-
-
-def _labels(settings: Sequence[dict], name: str, telling: Sequence[str]) -> list[str]:
-    """Each one's spec, with those settings in which experiments of that spec differ."""
-    by_spec: dict[str, list[dict]] = {}
-    for own in settings:
-        by_spec.setdefault(own[name], []).append(own)
-    differing = {}
-    for spec, alike in by_spec.items():
-        values = {setting: {own[setting] for own in alike} for setting in telling}
-        differing[spec] = {
-            setting: _differing_options(found) if setting.endswith("options") else set()
-            for setting, found in values.items()
-            if len(found) > 1
-        }
-    return [
-        _shown(
-            ", ".join(
-                [
-                    own[name],
-                    *(
-                        _telling(setting, own[setting], options)
-                        for setting, options in differing[own[name]].items()
-                    ),
-                ]
-            )
-        )
-        for own in settings
-    ]
-
-
-def _differing_options(texts: Iterable[str]) -> set[str]:
-    """Names of the options that are not the same in all of several JSON objects."""
-    found: dict[str, list[str]] = {}
-    count = 0
-    for text in texts:
-        count += 1
-        for name, value in json.loads(text or "{}").items():
-            found.setdefault(name, []).append(json.dumps(value, sort_keys=True))
-    return {name for name, values in found.items() if len(values) < count or len(set(values)) > 1}
-
-
-def _shown(value: str | int) -> str | int:
-    """Text of a row as it is safe to print."""
-    return printable(value, _LONGEST) if isinstance(value, str) else value
-
-
-def _telling(setting: str, value: str | int, options: set[str]) -> str:
-    """A setting as a label gives it: the start of a hash, of options those that differ."""
-    if setting.endswith("sha256"):
-        value = value[:8] or "built-in"
-    elif setting.endswith("options"):
-        own = json.loads(value or "{}")
-        told = ", ".join(f"{name}={own[name]}" for name in own if name in options)
-        return told or "other options"
-    return f"{_SHORT.get(setting, setting)}={value}"
 
 
 def _curve(
@@ -241,12 +182,12 @@ def _curve(
     return Curve(
         task,
         cell,
-        {name: _shown(value) for name, value in settings.items()},
+        {name: shown(value) for name, value in settings.items()},
         trial["told_gap"],
-        _shown(trial["swept_by"]),
-        _shown(trial.get("train_gaps", "")),
+        shown(trial["swept_by"]),
+        shown(trial.get("train_gaps", "")),
         (min(parameters), max(parameters)),
-        _shown(trial["match"]),
+        shown(trial["match"]),
         _updates(records),
         tuple(sorted({rate for reading in readings for rate in reading.rates})),
         points,

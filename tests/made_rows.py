@@ -139,7 +139,7 @@ def write(
     records = list(records)
     for made in records:
         path = results.trial_path(directory, made.trial["trial_id"])
-        results.write_rows(path, [made.trial, *made.evaluations, *made.ends])
+        results.write_rows(path, made.lines)
     ids = [made.trial["trial_id"] for made in records]
     results.write_manifest(directory, [*ids, *planned])
     return directory

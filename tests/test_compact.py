@@ -35,7 +35,7 @@ def test_every_row_is_in_the_table(tmp_path):
     before = {path: path.read_bytes() for path in directory.iterdir()}
     done = run(directory)
     assert done.returncode == 0, done.stderr
-    assert "4 trial, 4 evaluation, 4 end rows" in done.stdout
+    assert "4 trial, 4 evaluation, 4 end, 0 retention rows" in done.stdout
     table = pandas.read_parquet(directory / compact.TABLE)
     records.sort(key=lambda record: record.trial["trial_id"])
     lines = [row for made in records for row in (made.trial, *made.evaluations, *made.ends)]
@@ -62,7 +62,7 @@ def test_equal_rows_give_equal_bytes_and_the_description_says_what_went_in(tmp_p
     description = json.loads((directory / compact.DESCRIPTION).read_text())
     assert description["sha256"] == hashlib.sha256(data).hexdigest()
     assert description["trials"] == sorted(record.trial["trial_id"] for record in records)
-    assert description["rows"] == {"trial": 4, "evaluation": 4, "end": 4}
+    assert description["rows"] == {"trial": 4, "evaluation": 4, "end": 4, "retention": 0}
     assert description["schema"] == results.SCHEMA
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:]+\+00:00", description["made"])
 
@@ -97,5 +97,7 @@ def test_every_column_is_documented():
     for name in ("kind", "results.parquet.json", "read_parquet"):
         assert name in section
     assert set(compact._columns()) == {
-        "kind", *(name for fields in results.FIELDS.values() for name in fields)
+        "kind",
+        *(name for fields in results.FIELDS.values() for name in fields),
+        *(name for fields in results.LATER_FIELDS.values() for name in fields),
     }  # fmt: skip

@@ -45,8 +45,8 @@ def frozen(tmp_path):
 def test_frozen_results_redraw_for_ever(frozen):
     text, paths = redraw(frozen)
     assert text == (FROZEN / "expected_table.txt").read_text()
-    names = ["horizons.md", "accuracy_against_gap.png", "accuracy_against_gap.svg"]
-    assert [path.name for path in paths] == names
+    tables, drawn = ["horizons.md", "accuracy.md"], "accuracy_against_gap"
+    assert [path.name for path in paths] == [*tables, f"{drawn}.png", f"{drawn}.svg"]
     assert all(path.stat().length > 500 for path in paths)
 
 
@@ -128,7 +128,7 @@ def test_a_sweep_with_nothing_ended_has_a_table_and_no_figure(tmp_path):
     records = [made_rows.record(0.5, gap=gap, under_way=True) for gap in (5, 10)]
     made_rows.write(tmp_path, records, planned=["recall-20-lstm-0-planned"])
     text, paths = redraw(tmp_path)
-    assert [path.name for path in paths] == ["horizons.md"]
+    assert [path.name for path in paths] == ["horizons.md", "accuracy.md"]
     assert "Partial: 3 of 3 planned trials have not ended." in text
     with pytest.raises(InputError, match="have ended"):
         accuracy_figure(summarise(records))

@@ -98,6 +98,8 @@ def test_every_field_changes_the_id_and_only_arrays_keep_the_program():
         "matmul_precision": "highest",
         "cell_file_sha256": "ab",
         "task_file_sha256": "cd",
+        "train_gaps": "5",
+        "eval_gaps": "5",
     }
     assert set(changes) == {field.name for field in dataclasses.fields(Trial)}
     for name, value in changes.items():
