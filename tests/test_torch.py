@@ -1,4 +1,4 @@
-"""The PyTorch example against ours: `make torch`, in minutes. Only the last tests need no PyTorch."""
+"""The PyTorch example against ours: `make torch`, in minutes; the last tests need no PyTorch."""
 
 import importlib.util
 import subprocess

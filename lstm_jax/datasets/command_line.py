@@ -1,6 +1,7 @@
-"""What the commands of this package share: flags whose errors are one line, and exit statuses."""
+"""What the commands of this package share: flags, exit statuses, files that are whole."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -40,3 +41,11 @@ def exit_status(body: Callable[[], None], directory: str) -> int:
         print(f"error: {directory}: {first_line(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Writes a file beside its place and renames it when it is whole."""
+    beside = f"{path}.{os.getpid()}"
+    with open(beside, "wb") as file:
+        file.write(content)
+    os.replace(beside, path)

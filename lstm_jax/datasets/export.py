@@ -32,7 +32,7 @@ from tqdm import tqdm
 from lstm_jax import keys
 from lstm_jax.arrays import PyTree
 from lstm_jax.datasets import description, frozen, score
-from lstm_jax.datasets.command_line import Parser, exit_status
+from lstm_jax.datasets.command_line import Parser, exit_status, write_whole
 from lstm_jax.errors import InputError
 from lstm_jax.spec import Spec, load_file, parse
 from lstm_jax.tasks import TASKS
@@ -43,27 +43,31 @@ _MOST_EXAMPLES = 10**7
 _EXACT = (1980, 1, 1, 0, 0, 0)  # the time of every member: no other would give equal bytes
 
 
-def train_stream(task: Task, data: PyTree, seed: int, batch_size: int, count: int) -> Example:
-    """The first `count` examples that a trial of a seed is trained on, in order.
+def train_stream(task: Task, data: PyTree, batch_size: int) -> Callable[[int, int], Example]:
+    """What trials of a task are trained on, in order.
 
     Args:
       task: of one gap.
       data: what it loaded.
-      seed: of the trial.
-      batch_size: of the trial; another gives other examples.
-      count: how many.
+      batch_size: of the trials; another gives other examples.
+
+    Returns:
+      seed of a trial, count -> its first `count` examples. Compiled once for all seeds.
     """
 
     @jax.jit
-    def batch(update):
+    def batch(seed, update):
         return training_batch(task, data, keys.root(seed), update, batch_size)
 
-    updates = -(-count // batch_size)
-    drawn = [
-        jax.tree.map(np.asarray, batch(jnp.int32(update)))
-        for update in tqdm(range(updates), unit=" batches", disable=None, leave=False)
-    ]
-    return Example(*(np.concatenate(leaves)[:count] for leaves in zip(*drawn, strict=True)))
+    def first(seed, count):
+        updates = range(-(-count // batch_size))
+        drawn = [
+            jax.tree.map(np.asarray, batch(jnp.int32(seed), jnp.int32(update)))
+            for update in tqdm(updates, unit=" batches", disable=None, leave=False)
+        ]
+        return Example(*(np.concatenate(leaves)[:count] for leaves in zip(*drawn, strict=True)))
+
+    return first
 
 
 def encode(example: Example) -> bytes:
@@ -95,9 +99,7 @@ def write(stem: str, data: bytes, about: dict) -> bool:
         if content not in (None, contents[name]):
             raise InputError(f"--out: {name} is there and differs; remove it, or write elsewhere")
     for name, content in contents.items():
-        with open(f"{name}.{os.getpid()}", "wb") as file:
-            file.write(content)
-        os.replace(f"{name}.{os.getpid()}", name)
+        write_whole(name, content)
     return True
 
 
@@ -150,19 +152,15 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     return given
 
 
-class _Request(NamedTuple):
-    """A set that was asked for."""
+class _Asked(NamedTuple):
+    """The task that was asked for, at all gaps."""
 
     spec: Spec
-    gap: int
-    task: Task
-    own: bool  # the task is in a user's file
-    split: str
-    stream: dict  # of the split `train`: seed, batch_size, examples
+    tasks: dict[int, Task]
+    own: bool  # it is in a user's file
 
 
-def _requests(given: argparse.Namespace) -> list[_Request]:
-    """All sets; everything is checked before the first is drawn."""
+def _asked(given: argparse.Namespace) -> _Asked:
     known = dict(TASKS)
     if given.task_file:
         own = load_file(given.task_file, "task")
@@ -171,58 +169,57 @@ def _requests(given: argparse.Namespace) -> list[_Request]:
         spec = parse(given.task, known, "task", knows_gap=False)
     constructor = known[spec.name]
     with _naming("gaps"):
-        tasks = [(gap, constructor(gap, **spec.arguments(gap))) for gap in given.gaps]
-    streams = [{}]
-    if given.split == "train":
-        shared = {"batch_size": given.batch_size, "examples": given.examples}
-        streams = [{"seed": seed, **shared} for seed in given.seed]
-    own = constructor is not TASKS.get(spec.name)
-    return [
-        _Request(spec, gap, task, own, given.split, stream)
-        for gap, task in tasks
-        for stream in streams
-    ]
+        tasks = {gap: constructor(gap, **spec.arguments(gap)) for gap in given.gaps}
+    return _Asked(spec, tasks, constructor is not TASKS.get(spec.name))
 
 
-def _make(request: _Request) -> tuple[str, bytes, dict]:
-    """Name, data and description of a set."""
-    spec, gap, task, own, split, stream = request
+def _drawn(task: Task, given: argparse.Namespace) -> Iterator[tuple[Example, dict]]:
+    """Examples of a task at one gap, and of a train stream what it is: one set a seed."""
     data = task.load()
-    if stream:
-        counts = stream["seed"], stream["batch_size"], stream["examples"]
-        drawn = train_stream(task, data, *counts)
-        ending = "-seed{}-batch{}-{}".format(*counts)
-    else:
-        drawn, ending = evaluation_set(task, data, split), ""
-    drawn = Example(*map(np.asarray, drawn))
-    name = frozen.set_name(str(spec), task.swept_by, gap)
-    version = None
-    if name in frozen.SETS and not stream and not own:
-        frozen.check(name, split, drawn)
-        version = frozen.VERSION
-    about = {
-        "format": 1,
-        **description.of_task(task, str(spec), spec.arguments(gap), gap, drawn.targets.dtype),
-        "split": split,
-        **stream,
-        **description.of_examples(drawn),
-        "frozen_version": version,
-        "content": frozen.checksum(drawn),
-    }
-    return f"{name}-{split}{ending}", encode(drawn), about
+    if given.split != "train":
+        yield evaluation_set(task, data, given.split), {}
+        return
+    first = train_stream(task, data, given.batch_size)
+    for seed in given.seed:
+        yield first(seed, given.examples), {"seed": seed, "batch_size": given.batch_size}
+
+
+def _sets(asked: _Asked, given: argparse.Namespace) -> Iterator[tuple[str, bytes, dict]]:
+    """Name, data and description of each set."""
+    for gap, task in asked.tasks.items():
+        name = frozen.set_name(str(asked.spec), task.swept_by, gap)
+        for drawn, stream in _drawn(task, given):
+            example = Example(*map(np.asarray, drawn))
+            version = None
+            if name in frozen.SETS and not stream and not asked.own:
+                frozen.check(name, given.split, example)
+                version = frozen.VERSION
+            about = {
+                "format": 1,
+                **description.of_task(
+                    task, str(asked.spec), asked.spec.arguments(gap), gap, example.targets.dtype
+                ),
+                "split": given.split,
+                **stream,
+                **description.of_examples(example),
+                "frozen_version": version,
+                "content": frozen.checksum(example),
+            }
+            ending = given.split
+            if stream:
+                ending += f"-seed{stream['seed']}-batch{given.batch_size}-{given.examples}"
+            yield f"{name}-{ending}", encode(example), about
 
 
 def _run(arguments: list[str]) -> None:
     given = _arguments(arguments)
-    with tqdm(_requests(given), unit=" sets", disable=None) as requests:
-        for request in requests:
-            name, data, about = _make(request)
-            os.makedirs(given.out, exist_ok=True)  # not before something can be written
-            stem = os.path.join(given.out, name)
-            done = "wrote" if write(stem, data, about) else "is there:"
-            tqdm.write(
-                f"{done} {stem}.npz ({about['examples']:,} examples, {len(data) / 1e6:.1f} MB)"
-            )
+    asked = _asked(given)  # what cannot be is said before anything is drawn
+    total = len(asked.tasks) * (len(given.seed) if given.split == "train" else 1)
+    for name, data, about in tqdm(_sets(asked, given), total=total, unit=" sets", disable=None):
+        os.makedirs(given.out, exist_ok=True)
+        stem = os.path.join(given.out, name)
+        done = "wrote" if write(stem, data, about) else "is there:"
+        tqdm.write(f"{done} {stem}.npz ({about['examples']:,} examples, {len(data) / 1e6:.1f} MB)")
     shutil.copyfile(score.__file__, os.path.join(given.out, "score.py"))
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from lstm_jax import datasets
 from lstm_jax.datasets import frozen
-from lstm_jax.datasets.command_line import Parser, exit_status
+from lstm_jax.datasets.command_line import Parser, exit_status, write_whole
 from lstm_jax.errors import InputError
 
 
@@ -67,9 +67,7 @@ def pin(names: Sequence[str], path: str) -> int:
         sets[name] = old[name]  # sums that another platform rounds otherwise stay as they are
     lines = [f"  {json.dumps(name)}: {json.dumps(sums)}" for name, sums in sets.items()]
     text = f'{{"version": "{frozen.VERSION}", "sets": {{\n' + ",\n".join(lines) + "\n}}\n"
-    with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(f"{path}.{os.getpid()}", path)
+    write_whole(path, text.encode())
     return changed
 
 
