@@ -3,6 +3,7 @@
 # make test-all    and the long checks
 # make faults      kills, stops and damages running sweeps: half an hour, one after another
 # make docs        writes docs/cells.md and docs/tasks.md from the code
+# make torch       trains the PyTorch example beside our LSTM; in an environment with PyTorch
 # make tpu-compile compiles every cell's training step by the TPU compiler; needs no TPU
 PYTHON ?= python3
 PYTEST_FLAGS ?= -n auto --dist loadgroup
@@ -11,8 +12,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TPU_VENV := .venv-tpu
 TPU_READY := $(TPU_VENV)/.ready
+TORCH_VENV := .venv-torch
+TORCH_READY := $(TORCH_VENV)/.ready
 
-.PHONY: sweep test test-all faults lint docs tpu-compile clean
+.PHONY: sweep test test-all faults lint docs torch tpu-compile clean
 
 sweep: $(READY)
 	$(BIN)/python -m experiments.gap_sweep $(FLAGS)
@@ -21,7 +24,7 @@ test: lint
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-all: lint
-	$(BIN)/python -m pytest -m "not faults" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "not faults and not torch" $(PYTEST_FLAGS)
 
 faults: $(READY)
 	$(BIN)/python -m pytest -m faults -s $(FAULTS_FLAGS)
@@ -37,6 +40,17 @@ lint: $(READY)
 
 tpu-compile: $(TPU_READY)
 	$(TPU_VENV)/bin/python -m launch.tpu_compile
+
+torch: $(TORCH_READY)
+	$(TORCH_VENV)/bin/python -m pytest -m torch -s tests/test_torch.py
+
+# Its own environment: PyTorch is large, and nothing else needs it.
+$(TORCH_READY): requirements.lock setup.cfg
+	rm -rf $(TORCH_VENV)
+	$(PYTHON) -m venv $(TORCH_VENV)
+	$(TORCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(TORCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[torch]'
+	touch $@
 
 # Its own environment: the TPU compiler is of the very release of JAX that the lock names.
 $(TPU_READY): requirements.lock
@@ -57,4 +71,4 @@ $(READY): requirements.lock setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TPU_VENV)
+	rm -rf $(VENV) $(TPU_VENV) $(TORCH_VENV)

@@ -67,7 +67,9 @@ def test_again_it_writes_nothing_and_never_over_another(tmp_path, capsys):
     }
     capsys.readouterr()
     assert exported(tmp_path, *flags).keys() == first.keys()
-    assert capsys.readouterr().out.count("is there:") == 2
+    told = capsys.readouterr()
+    assert told.out.count("is there:") == 2
+    assert told.err == "", "a bar where there is no terminal"
     for name, (content, written) in before.items():
         path = tmp_path / name
         assert path.read_bytes() == content
@@ -77,6 +79,43 @@ def test_again_it_writes_nothing_and_never_over_another(tmp_path, capsys):
     assert export.main([f"--out={tmp_path}", *flags]) == 2
     assert "is there and differs" in capsys.readouterr().err
     assert path.read_bytes() == b"mine"
+
+
+def test_several_seeds_are_those_of_one_each(tmp_path):
+    flags = ["--task=recall", "--gaps=2", "--split=train", "--examples=9", "--batch_size=8"]
+    together = exported(tmp_path / "together", *flags, "--seed=1,5")
+    assert sorted(together) == [f"recall-gap2-train-seed{seed}-batch8-9" for seed in (1, 5)]
+    ((name, (_, alone)),) = exported(tmp_path / "alone", *flags, "--seed=5").items()
+    assert together[name][1] == alone
+
+
+@pytest.mark.parametrize("split", export.SPLITS)
+def test_a_bar_is_shown_on_a_terminal(split, tmp_path, capsys, monkeypatch):
+    flags = ["--task=recall", "--gaps=2,4", f"--split={split}"]
+    flags += ["--examples=40"] if split == "train" else []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    exported(tmp_path, *flags)
+    told = capsys.readouterr()
+    assert "2/2" in told.err
+    assert " sets" in told.err
+    assert (" batches" in told.err) == (split == "train")
+    assert told.out.count("wrote") == 2
+
+
+def test_absent_data_is_one_line(tmp_path, capsys):
+    own = tmp_path / "absent.py"
+    own.write_text(
+        "from lstm_jax.errors import InputError\n"
+        "from lstm_jax.tasks import recall\n\n\n"
+        "def absent(gap):\n"
+        "    def load():\n"
+        "        raise InputError('data set x: not on disk')\n\n"
+        "    return recall(gap)._replace(load=load, licence='MIT')\n"
+    )
+    flags = ["--task=absent", f"--task_file={own}", "--gaps=2", f"--out={tmp_path / 'out'}"]
+    assert export.main(flags) == 2
+    assert capsys.readouterr().err == "error: data set x: not on disk\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_bytes_hang_on_nothing_else(tmp_path):

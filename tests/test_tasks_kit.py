@@ -105,6 +105,8 @@ BROKEN = {
         cue(10)._replace(gap=11),
         cue(10, solved_at=0.2),
         cue(10, blind=np.zeros(3, np.float32)),
+        cue(10, load=lambda: ()),
+        cue(10, licence=""),
     ],
     "shapes": [
         changed_sample(lambda key, example: example._replace(targets=example.targets[0])),

@@ -64,6 +64,19 @@ def read(path: str) -> tuple[dict, dict]:
         return dict(arrays), about
 
 
+def lines(found: dict, about: dict) -> list:
+    """What `score` found, in words: one line, and one a lag where there are several."""
+    verdict = "solved" if found["solved"] else "not solved"
+    told = [
+        f"{about['task']} at {about['swept_by']} {about['gap']}: accuracy {found['accuracy']:.4f} "
+        f"(chance {about['chance']:.4g}, solved at {about['solved_at']:g}): {verdict}"
+    ]
+    if len(found["by_lag"]) > 1:
+        for lag, own in found["by_lag"].items():
+            told.append(f"lag {lag}: {own['accuracy']:.4f} of {own['answers']}")
+    return told
+
+
 def main(arguments: list) -> int:
     """The command; returns its exit status."""
     if len(arguments) != 2:
@@ -78,14 +91,7 @@ def main(arguments: list) -> int:
     except (ValueError, KeyError, OSError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
-    verdict = "solved" if found["solved"] else "not solved"
-    print(
-        f"{about['task']} at {about['swept_by']} {about['gap']}: accuracy {found['accuracy']:.4f} "
-        f"(chance {about['chance']:.4g}, solved at {about['solved_at']:g}): {verdict}"
-    )
-    if len(found["by_lag"]) > 1:
-        for lag, own in found["by_lag"].items():
-            print(f"lag {lag}: {own['accuracy']:.4f} of {own['answers']}")
+    print("\n".join(lines(found, about)))
     return 0
 
 

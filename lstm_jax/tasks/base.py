@@ -23,6 +23,7 @@ from lstm_jax.errors import InputError
 Split = Literal["monitor", "report"]
 SURE = 30.0  # logit of an answer that is certain
 EVALUATION_SIZES = {"monitor": 512, "report": 2048}
+GENERATED = "CC0-1.0"  # licence of examples that are made of random numbers
 
 
 class Example(NamedTuple):
@@ -84,6 +85,8 @@ class Task(NamedTuple):
       ceiling: accuracy of the oracle, the best that can be; below 1 where inputs are noisy.
       joint: True where relevant inputs of one use bound those of another, such as keys that must
         all differ, so that one alone cannot be changed.
+      licence: of the examples: CC0 for what is drawn from keys alone; tasks that load data say that
+        of their data, with its source.
     """
 
     name: str
@@ -107,6 +110,7 @@ class Task(NamedTuple):
     loss_blind: np.ndarray | None = None
     ceiling: float = 1.0
     joint: bool = False
+    licence: str = GENERATED
 
 
 TaskConstructor = Callable[..., Task]

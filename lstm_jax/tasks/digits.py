@@ -116,6 +116,7 @@ def digits(gap: int) -> Task:
         load=load,
         evaluation_set=evaluation_set,
         fixed_position=True,
+        licence="CC-BY-4.0 (Alpaydin & Kaynak 1998, by scikit-learn)",
     )
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.errors import BrokenClauseError, first_line, require
-from lstm_jax.tasks.base import Example, Task
+from lstm_jax.tasks.base import GENERATED, Example, Task
 from lstm_jax.tasks.contract.case import Case
 
 
@@ -48,6 +48,12 @@ def fields(case: Case) -> None:
         f"{task.ceiling:g}",
     )
     require(np.isfinite(task.blind_loss), f"blind_loss is {task.blind_loss}: must be finite")
+    require(task.licence, "licence is empty: must say that of the examples")
+    require(
+        task.load is tuple or task.licence != GENERATED,
+        f"licence is {GENERATED}, which is for generated tasks, but the task loads data: must say "
+        "the licence of that data",
+    )
 
 
 def shapes(case: Case) -> None:
