@@ -90,8 +90,7 @@ def bits_figure(name: str, curves: Sequence[Curve], note: str = "") -> Figure:
         about = [
             f"{table.seeds_text(curves)}; {table.budget_text(curves)}; "
             f"matched by {table.match_text(curves)}",
-            "bars: 95 % intervals; thick: the estimate lies within; grey: beyond the gaps of the "
-            "sweep",
+            "bars: 95 % intervals; thick: estimate lies within; grey, triangles: beyond the gaps",
             note,
         ]
         lines = [part for line in about for part in textwrap.wrap(line, 115)]
@@ -114,6 +113,9 @@ def _draw(
             shown = max(low, ends[0]), min(high, ends[1])
             axes.vlines(x, *shown, color=color, linewidth=1.2, alpha=0.5)
         if horizon.bracket and 0 < horizon.estimate < math.inf:
-            axes.vlines(x, *horizon.bracket, color=color, linewidth=5, alpha=0.3)
+            low, high = horizon.bracket
+            if horizon.interval is not None:  # what it leaves out is no estimate
+                low, high = max(low, horizon.interval[0]), min(high, horizon.interval[1])
+            axes.vlines(x, low, high, color=color, linewidth=5, alpha=0.3)
         marker = {0: "v", math.inf: "^"}.get(horizon.estimate, look["marker"])
         axes.plot(x, height, marker, color=color, markersize=6, clip_on=False)

@@ -233,8 +233,6 @@ def _draw_training(above: Axes, below: Axes, curve: Curve) -> None:
     for axes in (above, below):
         ends = axes.get_xlim()
         axes.axvspan(max(low, ends[0]), min(high, ends[1]), color="0.94", linewidth=0, zorder=0)
-    words = f"grey: trained on {curve.swept_by} {curve.train_gaps.replace('uniform:', 'uniform ')}"
-    above.text(0.01, 1.0, words, transform=above.transAxes, fontsize=9, color="0.25", va="bottom")
 
 
 def _label(axes: Axes, height: float, text: str) -> None:
@@ -264,11 +262,13 @@ def _lay_out_axes(above: Axes, below: Axes, gaps: Sequence[int], swept_by: str) 
 
 
 def _write_title(figure: Figure, curves: Sequence[Curve], note: str) -> None:
+    trained = table.training_text(curves)
     about = [
         f"{table.seeds_text(curves)}; {table.budget_text(curves)}; "
         f"matched by {table.match_text(curves)}",
         "small points: seeds (x: training failed); bars: 95 % intervals, from "
         f"{FEWEST_SEEDS} seeds on; hollow: all seeds equal",
+        f"{trained}; grey: what it was trained on" if trained else "",
         note,
     ]
     lines = [part for line in about for part in textwrap.wrap(line, 125)]

@@ -90,6 +90,16 @@ def match_text(curves: Sequence[Curve]) -> str:
     return _either(dict.fromkeys(curve.match for curve in curves))
 
 
+def training_text(curves: Sequence[Curve]) -> str:
+    """What networks were trained on that are asked elsewhere too; empty where they are not."""
+    trained = _either(dict.fromkeys(curve.train_gaps for curve in curves))
+    if trained in ("", "-"):
+        return ""
+    swept = curves[0].swept_by
+    trained = trained.replace("uniform:", "uniform ")
+    return f"one network a seed, trained on {swept} {trained}, asked at each {swept}"
+
+
 def seeds_text(curves: Sequence[Curve]) -> str:
     """How many seeds the points rest on: `6 seeds`, or `2 to 6 seeds`."""
     counts = [len(point.seeds) for curve in curves for point in curve.points]
@@ -186,13 +196,12 @@ def _about(curves: Sequence[Curve]) -> list[str]:
     points = [point for curve in curves for point in curve.points]
     solved_at = _either(f"{value:g}" for value in sorted({point.solved_at for point in points}))
     chance = _either(f"{value:.3g}" for value in sorted({point.chance for point in points}))
-    trained = curves[0].train_gaps
     horizon = f"Horizon: {swept} at which half of the seeds solve it [95 % interval]."
-    if trained:
+    if curves[0].train_gaps:
         horizon = (
-            f"One network a seed, trained on {swept} {trained.replace('uniform:', 'uniform ')} and "
-            f"asked at each {swept}: what it learned, retained. Horizon: largest {swept} up to "
-            "which half of the networks solve every one [95 % interval, by order statistics]."
+            f"{training_text(curves).capitalize()}. Horizon: largest {swept} up to which half of "
+            "the networks solve every one, from the smallest trained on [95 % interval, by order "
+            "statistics]."
         )
     return [
         f"Solved: accuracy at least {solved_at} on the report set; a blind guess scores {chance}.",

@@ -269,7 +269,7 @@ def test_table_and_figure_tell_what_was_trained_and_the_reach(tmp_path):
     assert curve.points[0].bits == pytest.approx(3)
     assert table.horizon_text(curve.horizon) == "20-40 [10, 40]"
     text, paths = redraw(tmp_path)
-    assert "trained on gap uniform 1-10 and" in text
+    assert "trained on gap uniform 1-10, asked at each gap. Horizon: largest gap up to" in text
     assert "accuracy_against_gap.png" in {path.name for path in paths}
     assert "| 20 | 6 | 0.875 [" in (tmp_path / "accuracy.md").read_text()
 
