@@ -21,7 +21,7 @@ from lstm_jax.history import History, header
 from lstm_jax.hosts import Hosts
 from lstm_jax.locks import Held
 from lstm_jax.sweep import Cohort
-from lstm_jax.tasks.base import evaluation_set
+from lstm_jax.tasks.base import Task, evaluation_set, loaded
 from lstm_jax.training import (
     Assembly,
     Inner,
@@ -83,7 +83,8 @@ def compile_cohort(
         devices=devices,
         inner=inner,
     )
-    data, monitor, report = _examples(catalogue, trial.task, trial.gap)
+    task, data, monitor, report = _examples(catalogue, trial.task, trial.gap)
+    assembly = assembly._replace(task=task)
     padded = (*cohort.trials, *(cohort.trials[:1] * (size - len(cohort.trials))))
     seeds = np.asarray([trial.seed for trial in padded], np.int32)
     rates = np.asarray([trial.learning_rate for trial in padded], np.float32)
@@ -100,14 +101,13 @@ def compile_cohort(
 @functools.lru_cache(maxsize=2)
 def _examples(
     catalogue: Catalogue, task: str, gap: int
-) -> tuple[PyTree, evaluation.Blocks, evaluation.Blocks]:
-    """What a task loads, and its monitor and report sets."""
-    built = build_task(catalogue, task, gap)
-    data = built.load()
+) -> tuple[Task, PyTree, evaluation.Blocks, evaluation.Blocks]:
+    """A task as its data tell, the data, and its monitor and report sets."""
+    built, data = loaded(build_task(catalogue, task, gap))
     monitor, report = (
         evaluation.blocks(evaluation_set(built, data, split)) for split in ("monitor", "report")
     )
-    return data, monitor, report
+    return built, data, monitor, report
 
 
 def read_histories(

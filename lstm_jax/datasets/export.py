@@ -35,7 +35,14 @@ from lstm_jax.datasets import score
 from lstm_jax.errors import InputError, MissingExtraError, first_line
 from lstm_jax.spec import load_file, parse
 from lstm_jax.tasks import TASKS
-from lstm_jax.tasks.base import Example, Task, counted, evaluation_set, training_batch
+from lstm_jax.tasks.base import (
+    Example,
+    Task,
+    counted,
+    evaluation_set,
+    loaded,
+    training_batch,
+)
 
 SPLITS = ("report", "monitor", "train")
 _GENERATED = "CC0-1.0"
@@ -215,8 +222,8 @@ def _sets(given: argparse.Namespace) -> Iterator[tuple[str, bytes, dict]]:
         spec = parse(given.task, known, "task", knows_gap=False)
     with _naming("gaps"):
         tasks = [(gap, known[spec.name](gap, **spec.arguments(gap))) for gap in given.gaps]
-    for gap, task in tasks:
-        data = task.load()
+    for gap, unread in tasks:
+        task, data = loaded(unread)
         stream = {}
         if given.split == "train":
             stream = {"seed": given.seed, "batch_size": given.batch_size}

@@ -54,6 +54,15 @@ class SampleFn(Protocol):
     def __call__(self, data: PyTree, key: Key) -> Example: ...
 
 
+class Floors(NamedTuple):
+    """What a language model is measured by; only the data tell. Attributes as those of `Task`."""
+
+    blind: np.ndarray
+    chance: float
+    blind_loss: float
+    solved_at: float
+
+
 class Task(NamedTuple):
     """A task at one gap.
 
@@ -84,6 +93,8 @@ class Task(NamedTuple):
       ceiling: accuracy of the oracle, the best that can be; below 1 where inputs are noisy.
       joint: True where relevant inputs of one use bound those of another, such as keys that must
         all differ, so that one alone cannot be changed.
+      floors: where `gap` is None: data -> the fields of these names, which are then NaN until the
+        data are there (see `loaded`); None where they hang on no data.
     """
 
     name: str
@@ -107,9 +118,21 @@ class Task(NamedTuple):
     loss_blind: np.ndarray | None = None
     ceiling: float = 1.0
     joint: bool = False
+    floors: Callable[[PyTree], Floors] | None = None
 
 
 TaskConstructor = Callable[..., Task]
+
+
+def loaded(task: Task) -> tuple[Task, PyTree]:
+    """The task with all that its data tell about it, and the data."""
+    data = task.load()
+    return with_floors(task, data), data
+
+
+def with_floors(task: Task, data: PyTree) -> Task:
+    """The task with the fields that only its data tell."""
+    return task if task.floors is None else task._replace(**task.floors(data)._asdict())
 
 
 def evaluation_set(task: Task, data: PyTree, split: Split) -> Example:

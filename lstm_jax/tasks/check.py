@@ -15,7 +15,7 @@ import jax
 
 from lstm_jax.errors import BrokenClauseError, InputError, MissingExtraError, first_line
 from lstm_jax.spec import Value, load_file, options_of
-from lstm_jax.tasks.base import Task
+from lstm_jax.tasks.base import Task, with_floors
 from lstm_jax.tasks.contract import CLAUSES, STRUCTURE, Case
 
 # Gaps at which a task is looked at, until enough were possible. The larger ones are for tasks that
@@ -44,7 +44,7 @@ class Subject:
                 task = build(gap)
                 # A task reads the same data at each gap.
                 data = _loaded(task) if data is None else data
-                self.cases[f"{constructor.__name__}{words} at {gap}"] = Case(gap, task, data)
+                self.cases[f"{constructor.__name__}{words} at {gap}"] = _case(gap, task, data)
 
     def broken(self, clause: str) -> Iterator[str]:
         """One line for each case that breaks a clause."""
@@ -95,7 +95,7 @@ def check_structure(build: Callable[[int], Task]) -> None:
     try:
         gap = next(_possible_gaps(build, 1))
         task = build(gap)
-        case = Case(gap, task, _loaded(task))
+        case = _case(gap, task, _loaded(task))
     except BrokenClauseError as error:
         raise InputError(f"task breaks the contract: {error}") from None
     for name, clause in STRUCTURE.items():
@@ -175,6 +175,17 @@ def _loaded(task: Task):
         raise
     except Exception as error:
         raise BrokenClauseError(f"construction: load fails: {first_line(error)}") from error
+
+
+def _case(gap, task, data) -> Case:
+    if not isinstance(task, Task):
+        return Case(gap, task, data)
+    try:
+        return Case(gap, with_floors(task, data), data)
+    except InputError:
+        raise
+    except Exception as error:
+        raise BrokenClauseError(f"construction: floors fails: {first_line(error)}") from error
 
 
 def _message(clause, case) -> str:

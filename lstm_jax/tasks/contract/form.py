@@ -47,6 +47,10 @@ def fields(case: Case) -> None:
         f"solved_at is {task.solved_at}: must lie above chance, {task.chance:.4g}, up to "
         f"{task.ceiling:g}",
     )
+    require(
+        task.floors is None or task.gap is None,
+        "floors hang on the data only where gap is None",
+    )
     require(np.isfinite(task.blind_loss), f"blind_loss is {task.blind_loss}: must be finite")
 
 
