@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from lstm_jax import keys
+from lstm_jax import datasets, keys
 from lstm_jax.arrays import Key, PyTree
 from lstm_jax.errors import InputError
 
@@ -84,6 +84,10 @@ class Task(NamedTuple):
       ceiling: accuracy of the oracle, the best that can be; below 1 where inputs are noisy.
       joint: True where relevant inputs of one use bound those of another, such as keys that must
         all differ, so that one alone cannot be changed.
+      data_set: the set of TFDS that a person must have prepared before `load`, as
+        `datasets.prepared` takes it; None where there is none.
+      zero_data: with `data_set`: () -> zeros in the structure of what `load` returns, of any
+        lengths, from which to read what hangs on no values.
     """
 
     name: str
@@ -107,9 +111,22 @@ class Task(NamedTuple):
     loss_blind: np.ndarray | None = None
     ceiling: float = 1.0
     joint: bool = False
+    data_set: str | None = None
+    zero_data: Callable[[], PyTree] | None = None
 
 
 TaskConstructor = Callable[..., Task]
+
+
+def require_data(task: Task) -> None:
+    """Whether `load` will find its data; reads nothing, and takes no time.
+
+    Raises:
+      InputError: it will not; the message is the command that prepares them.
+      MissingExtraError: the extra `data` is not installed.
+    """
+    if task.data_set is not None:
+        datasets.require_prepared(task.data_set)
 
 
 def evaluation_set(task: Task, data: PyTree, split: Split) -> Example:
