@@ -35,9 +35,11 @@ and the largest among {_DRAWN:,} examples.
 
 
 def lags(task: Task) -> tuple[str, str]:
-    """Lags and spans over drawn examples, as `20` or `20-45`."""
+    """Lags and spans over drawn examples, as `20` or `20-45`; of data that a person must prepare
+    over zeros instead, so that the page can be made without them."""
     sample = jax.jit(jax.vmap(task.sample, in_axes=(None, 0)))
-    example = sample(task.load(), jax.random.split(jax.random.key(0), _DRAWN))
+    data = task.load() if task.zero_data is None else task.zero_data()
+    example = sample(data, jax.random.split(jax.random.key(0), _DRAWN))
     asked = np.asarray(counted(example)) > 0
     example = Example(*map(np.asarray, example))
     steps = example.info_times

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from lstm_jax import keys
+from lstm_jax import datasets, keys
 from lstm_jax.arrays import Key, PyTree
 from lstm_jax.errors import InputError
 
@@ -95,6 +95,10 @@ class Task(NamedTuple):
         all differ, so that one alone cannot be changed.
       floors: where `gap` is None: data -> the fields of these names, which are then NaN until the
         data are there (see `loaded`); None where they hang on no data.
+      data_set: the set of TFDS that a person must have prepared before `load`, as
+        `datasets.prepared` takes it; None where there is none.
+      zero_data: with `data_set`: () -> zeros in the structure of what `load` returns, of any
+        lengths, from which to read what hangs on no values.
     """
 
     name: str
@@ -119,6 +123,8 @@ class Task(NamedTuple):
     ceiling: float = 1.0
     joint: bool = False
     floors: Callable[[PyTree], Floors] | None = None
+    data_set: str | None = None
+    zero_data: Callable[[], PyTree] | None = None
 
 
 TaskConstructor = Callable[..., Task]
@@ -133,6 +139,15 @@ def loaded(task: Task) -> tuple[Task, PyTree]:
 def with_floors(task: Task, data: PyTree) -> Task:
     """The task with the fields that only its data tell."""
     return task if task.floors is None else task._replace(**task.floors(data)._asdict())
+def require_data(task: Task) -> None:
+    """Whether `load` will find its data; reads nothing, and takes no time.
+
+    Raises:
+      InputError: it will not; the message is the command that prepares them.
+      MissingExtraError: the extra `data` is not installed.
+    """
+    if task.data_set is not None:
+        datasets.require_prepared(task.data_set)
 
 
 def evaluation_set(task: Task, data: PyTree, split: Split) -> Example:

@@ -1,0 +1,76 @@
+"""Small made-up data sets under the names of real ones, so that the code that loads those runs on
+files without a network.
+
+Each has the name, version and features that TFDS gives the real one (they are written by its own
+builder, which is only kept from downloading), all classes, and the same examples every time.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import filelock
+import numpy as np
+
+from lstm_jax.datasets import base
+from lstm_jax.datasets.prepare import without_tensorflow
+
+Examples = Iterator[dict[str, Any]]
+SETS: dict[str, dict[str, Callable[[], Examples]]] = {}
+
+
+def make(name: str, directory: os.PathLike) -> None:
+    """Writes a made-up set below a directory unless it is there; of several processes, one does."""
+    os.makedirs(directory, exist_ok=True)
+    lock = os.path.join(directory, f".made-{name.replace('/', '-')}.lock")
+    with filelock.FileLock(lock), in_directory(directory):
+        with contextlib.suppress(base.InputError):
+            base.require_prepared(name)
+            return
+        base.require("tensorflow_datasets", "made data").disable_progress_bar()
+        builder = base.new_builder(name)
+        splits = SETS[name]
+        builder._split_generators = lambda dl_manager: {
+            split: enumerate(examples()) for split, examples in splits.items()
+        }
+        with without_tensorflow(), contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()
+
+
+@contextlib.contextmanager
+def in_directory(directory: os.PathLike) -> Iterator[None]:
+    """Has data sets lie below this directory."""
+    before = os.environ.get(base.DIRECTORY_VARIABLE)
+    os.environ[base.DIRECTORY_VARIABLE] = os.fspath(directory)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[base.DIRECTORY_VARIABLE]
+        else:
+            os.environ[base.DIRECTORY_VARIABLE] = before
+
+
+def _images(shape: tuple[int, ...], count: int, seed: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Noisy images, each class with a pattern of its own, the classes in turn."""
+    patterns = np.random.default_rng(0).integers(0, 200, (10, *shape))
+    noise = np.random.default_rng(seed).integers(0, 56, (count, *shape))
+    for index in range(count):
+        label = index % 10
+        yield (patterns[label] + noise[index]).astype(np.uint8), label
+
+
+def _mnist(count: int, seed: int) -> Examples:
+    for image, label in _images((28, 28, 1), count, seed):
+        yield {"image": image, "label": label}
+
+
+def _cifar10(count: int, seed: int) -> Examples:
+    for index, (image, label) in enumerate(_images((32, 32, 3), count, seed)):
+        yield {"id": f"{seed}_{index:05d}", "image": image, "label": label}
+
+
+SETS["mnist"] = {"train": lambda: _mnist(640, 1), "test": lambda: _mnist(200, 2)}
+SETS["cifar10"] = {"train": lambda: _cifar10(640, 1), "test": lambda: _cifar10(200, 2)}
