@@ -76,7 +76,8 @@ class Curve(NamedTuple):
         failed, on a smaller budget had stopped, and a larger one would have changed nothing.
       rates: every learning rate tried, rising.
       points: by gap, rising.
-      horizon: None if no trial ended, or the gaps are more than `MOST_GAPS` or too near each other.
+      horizon: None if no trial ended, the gaps are more than `MOST_GAPS` or too near each other, or
+        there is no gap: a language model does not find a longer text harder.
       ran: trials with a file, at all rates.
       failed: of these, failed.
       unfinished: of these, not ended.
@@ -225,7 +226,7 @@ def _curve(
         _updates(records),
         tuple(sorted({rate for reading in readings for rate in reading.rates})),
         points,
-        _horizon(ended),
+        None if trial["minimal_lag"] is None else _horizon(ended),
         len(records),
         sum(record.end is not None and record.end["status"] == "failed" for record in records),
         sum(record.end is None for record in records),

@@ -74,3 +74,36 @@ def _cifar10(count: int, seed: int) -> Examples:
 
 SETS["mnist"] = {"train": lambda: _mnist(640, 1), "test": lambda: _mnist(200, 2)}
 SETS["cifar10"] = {"train": lambda: _cifar10(640, 1), "test": lambda: _cifar10(200, 2)}
+
+
+_GOOD, _BAD = ("a fine film", "moving", "I loved it"), ("a dull film", "a bore", "I left early")
+_BOTH = ("the plot", "<br /><br />", "an actor", "caf\u00e9 scenes", "two hours", "it rained")
+
+
+def _imdb_reviews(count: int, seed: int) -> Examples:
+    """Reviews of some words to some hundreds, some of which are of one opinion."""
+    random = np.random.default_rng(seed)
+    for index in range(count):
+        label = index % 2
+        words = random.choice(_BOTH, size=random.integers(2, 300)).tolist()
+        words.insert(random.integers(len(words)), random.choice((_BAD, _GOOD)[label]))
+        yield {"text": " ".join(words), "label": label}
+
+
+def _tiny_shakespeare(count: int, seed: int) -> Examples:
+    """Speeches of words with spaces between; the words' letters hang together."""
+    words = ("the", "king", "speaks", "and", "a", "queen", "hears", "what", "fools", "have", "said")
+    speech = np.random.default_rng(seed).choice(words, size=count)
+    lines = [" ".join(speech[begin : begin + 8]) for begin in range(0, count, 8)]
+    yield {"text": "FOOL:\n" + "\n".join(lines)}
+
+
+SETS["imdb_reviews/plain_text"] = {
+    "train": lambda: _imdb_reviews(800, 1),
+    "test": lambda: _imdb_reviews(300, 2),
+}
+SETS["tiny_shakespeare"] = {
+    "train": lambda: _tiny_shakespeare(8000, 1),
+    "validation": lambda: _tiny_shakespeare(1500, 2),
+    "test": lambda: _tiny_shakespeare(1500, 3),
+}

@@ -47,7 +47,11 @@ from lstm_jax.tasks.base import (
 SPLITS = ("report", "monitor", "train")
 _GENERATED = "CC0-1.0"
 # Of sets that are not generated: what their own files say.
-_LICENCES = {"digits": "CC-BY-4.0 (Alpaydin & Kaynak 1998, by scikit-learn)"}
+_LICENCES = {
+    "digits": "CC-BY-4.0 (Alpaydin & Kaynak 1998, by scikit-learn)",
+    "imdb": "none given; the reviews are their writers' (Maas et al. 2011, ai.stanford.edu/~amaas)",
+    "characters": "that of the data set in options (tiny_shakespeare: in the public domain)",
+}
 _MOST_EXAMPLES = 10**7
 _EXACT = (1980, 1, 1, 0, 0, 0)  # the time of every member: no other would give equal bytes
 

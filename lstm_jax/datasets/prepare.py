@@ -7,7 +7,9 @@ them Python's and Pillow's ways.
 
 import argparse
 import contextlib
+import importlib
 import io
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -18,13 +20,19 @@ import numpy as np
 from lstm_jax.datasets.base import new_builder, require, require_prepared
 from lstm_jax.errors import InputError, MissingExtraError, first_line
 
-# Builders that open files through TensorFlow.
-_OPENERS = ("mnist", "cifar")
+# What of TFDS opens files through TensorFlow.
+_OPENERS = (
+    "tensorflow_datasets.core.download.extractor",
+    "tensorflow_datasets.datasets.tiny_shakespeare.tiny_shakespeare_dataset_builder",
+    "tensorflow_datasets.image_classification.cifar",
+    "tensorflow_datasets.image_classification.mnist",
+)
 
 
 @contextlib.contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Within it TFDS encodes images, and opens the files of MNIST and CIFAR, without TensorFlow.
+    """Within it TFDS encodes images, reads archives, and opens the files of MNIST, CIFAR and Tiny
+    Shakespeare, without TensorFlow.
 
     Images are PNG as with TensorFlow: the same pixels, not the same bytes.
 
@@ -32,15 +40,16 @@ def without_tensorflow() -> Iterator[None]:
       MissingExtraError: the extra `data` is not installed.
     """
     require("tensorflow_datasets", "preparing data")
-    from tensorflow_datasets import image_classification
     from tensorflow_datasets.core.features import image_feature
 
-    files = types.SimpleNamespace(io=types.SimpleNamespace(gfile=types.SimpleNamespace(GFile=open)))
+    gfile = types.SimpleNamespace(GFile=open, isdir=os.path.isdir)
+    files = types.SimpleNamespace(
+        io=types.SimpleNamespace(gfile=gfile), compat=types.SimpleNamespace(as_text=str)
+    )
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(image_feature._ImageEncoder, "_encode_image", _png))
         for module in _OPENERS:
-            builders = getattr(image_classification, module)
-            stack.enter_context(mock.patch.object(builders, "tf", files))
+            stack.enter_context(mock.patch.object(importlib.import_module(module), "tf", files))
         yield
 
 

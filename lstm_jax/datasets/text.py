@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from lstm_jax.datasets.base import require
+from lstm_jax.datasets.base import examples, require
 from lstm_jax.errors import InputError
-
-_AT_ONCE = 1024  # examples; all of a large set together would not fit in memory
 
 
 def rows(builder: Any, split: str, text: str, *others: str) -> Iterator[tuple]:
@@ -24,18 +22,15 @@ def rows(builder: Any, split: str, text: str, *others: str) -> Iterator[tuple]:
       InputError: no such split or feature, or one that is no text.
     """
     tfds = require("tensorflow_datasets", f"data set {builder.name}")
-    where = f"data set {builder.name}"
+    where = f"data set {builder.info.full_name}"
     _require_among(where, "split", split, builder.info.splits)
     features = builder.info.features
     for name in (text, *others):
         _require_among(where, "feature", name, features)
     if not isinstance(features[text], tfds.features.Text):
         raise InputError(f"{where}: feature {text!r} is no text but {features[text]!r:.80}")
-    source = builder.as_data_source(split=split)
-    for begin in range(0, len(source), _AT_ONCE):
-        indices = range(begin, min(begin + _AT_ONCE, len(source)))
-        for example in source.__getitems__(list(indices)):
-            yield tuple(example[name] for name in (text, *others))
+    for example in examples(builder, split):
+        yield tuple(example[name] for name in (text, *others))
 
 
 def _require_among(where, what, name, found):

@@ -3,9 +3,11 @@
 from lstm_jax.tasks.adding import adding
 from lstm_jax.tasks.agreement import agreement
 from lstm_jax.tasks.base import Example, Task, TaskConstructor
+from lstm_jax.tasks.characters import characters
 from lstm_jax.tasks.copying import copy
 from lstm_jax.tasks.delayed_match import delayed_match
 from lstm_jax.tasks.digits import digits
+from lstm_jax.tasks.imdb import imdb
 from lstm_jax.tasks.induction import induction
 from lstm_jax.tasks.latch import latch
 from lstm_jax.tasks.long_lag import long_lag
@@ -39,6 +41,8 @@ TASKS: dict[str, TaskConstructor] = {
     "sentences": sentences,
     "agreement": agreement,
     "digits": digits,
+    "imdb": imdb,
+    "characters": characters,
 }
 
 __all__ = ["TASKS", "Example", "Task", *TASKS]

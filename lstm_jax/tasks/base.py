@@ -139,6 +139,8 @@ def loaded(task: Task) -> tuple[Task, PyTree]:
 def with_floors(task: Task, data: PyTree) -> Task:
     """The task with the fields that only its data tell."""
     return task if task.floors is None else task._replace(**task.floors(data)._asdict())
+
+
 def require_data(task: Task) -> None:
     """Whether `load` will find its data; reads nothing, and takes no time.
 

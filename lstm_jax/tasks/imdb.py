@@ -9,13 +9,21 @@ import numpy as np
 from lstm_jax import keys
 from lstm_jax.arrays import Array
 from lstm_jax.errors import InputError, require_among
-from lstm_jax.tasks.base import EVALUATION_SIZES, Example, Task, below, classification, require_whole
+from lstm_jax.tasks.base import (
+    EVALUATION_SIZES,
+    Example,
+    Task,
+    below,
+    classification,
+    require_whole,
+)
 
-DATASET = "imdb_reviews"
+DATASET = "imdb_reviews/plain_text"
 BYTES = 256
 NEUTRAL, QUESTION = BYTES, BYTES + 1  # symbols behind those of the bytes
 CLASSES = 2
 _MOST_HELD_OUT = 1 / 4  # of the training split
+Rows = list[tuple[bytes, int]]  # reviews and their labels
 
 
 class Reviews(NamedTuple):
@@ -49,9 +57,7 @@ class Imdb(NamedTuple):
     report: Reviews
 
 
-def imdb(
-    gap: int, *, length: int = 1000, padding: Literal["noise", "neutral"] = "noise"
-) -> Task:
+def imdb(gap: int, *, length: int = 1000, padding: Literal["noise", "neutral"] = "noise") -> Task:
     """A film review, byte by byte, gap - 1 steps of padding, then: was it favourable?
 
     At gap 3, a review of 6 bytes and `length` 8::
@@ -93,15 +99,15 @@ def imdb(
     require_among("padding", padding, ("noise", "neutral"))
     steps = jnp.arange(length + gap, dtype=jnp.int32)
 
-    def example(reviews, index, bits):
-        """Review `index` and its question; `bits` `[gap]` are the noise, the last not read."""
+    def example(reviews, index, noise):
+        """Review `index` and its question; of the bytes `noise` `[gap]` the last is not read."""
         start, size = reviews.starts[index], jnp.minimum(reviews.lengths[index], length)
         question = size - 1 + gap
         review = reviews.text[jnp.minimum(start + steps, len(reviews.text) - 1)].astype(jnp.int32)
         inputs = jnp.where(steps == question, QUESTION, NEUTRAL)
         if padding == "noise":
-            noise = below(bits, BYTES)[jnp.clip(steps - size, 0, gap - 1)]
-            inputs = jnp.where(steps < question, noise, inputs)
+            padded = noise[jnp.clip(steps - size, 0, gap - 1)].astype(jnp.int32)
+            inputs = jnp.where(steps < question, padded, inputs)
         return Example(
             inputs=jnp.where(steps < size, review, inputs),
             targets=reviews.labels[index][None],
@@ -114,17 +120,17 @@ def imdb(
     def sample(data, key):
         # One draw for the review and the noise: each call of the generator adds to compilation.
         bits = jax.random.bits(key, (gap,))
-        return example(data.train, below(bits[-1], len(data.train.labels)), bits)
+        return example(data.train, below(bits[-1], len(data.train.labels)), below(bits, BYTES))
 
-    @jax.jit
-    def with_noise(key, reviews):
-        count = len(reviews.labels)
-        bits = jax.random.bits(key, (count, gap))
-        indices = jnp.arange(count, dtype=jnp.int32)
-        return jax.vmap(example, in_axes=(None, 0, 0))(reviews, indices, bits)
+    examples = jax.jit(jax.vmap(example, in_axes=(None, 0, 0)))
 
     def evaluation_set(data, split):
-        return with_noise(keys.evaluation(split), getattr(data, split))
+        reviews = getattr(data, split)
+        count = len(reviews.labels)
+        # Always as many, so that the generator is compiled once for both sets.
+        shape = (EVALUATION_SIZES["report"], gap)
+        noise = jax.random.bits(keys.evaluation(split), shape, jnp.uint8)[:count]
+        return examples(reviews, jnp.arange(count, dtype=jnp.int32), noise)
 
     return classification(
         classes=CLASSES,
@@ -137,6 +143,8 @@ def imdb(
         solved_at=0.65,
         load=load,
         evaluation_set=evaluation_set,
+        data_set=DATASET,
+        zero_data=lambda: Imdb(*(_placed([(bytes(1), 0), (bytes(length), 0)]),) * 3),
     )
 
 
@@ -145,16 +153,14 @@ def load() -> Imdb:
     from lstm_jax import datasets
 
     builder = datasets.prepared(DATASET)
-    split = {name: _read(builder, name) for name in ("train", "test")}
-    monitor = _balanced(split["train"], EVALUATION_SIZES["monitor"], _MOST_HELD_OUT)
-    report = _balanced(split["test"], EVALUATION_SIZES["report"], 1)
-    # A few reviews were posted twice, also across the splits.
-    evaluated = {text for text, _ in monitor + report}
-    train = [row for row in split["train"] if row[0] not in evaluated]
-    return Imdb(*map(_placed, (train, monitor, report)))
+    report = _balanced(_read(builder, "test"), EVALUATION_SIZES["report"], 1)
+    # Some reviews were posted twice, also across the splits.
+    train = _without(_read(builder, "train"), report)
+    monitor = _balanced(train, EVALUATION_SIZES["monitor"], _MOST_HELD_OUT)
+    return Imdb(*map(_placed, (_without(train, monitor), monitor, report)))
 
 
-def _read(builder, split: str) -> list[tuple[bytes, int]]:
+def _read(builder, split: str) -> Rows:
     from lstm_jax.datasets import text
 
     rows = [(review, int(label)) for review, label in text.rows(builder, split, "text", "label")]
@@ -167,7 +173,13 @@ def _read(builder, split: str) -> list[tuple[bytes, int]]:
     return rows
 
 
-def _balanced(rows: list[tuple[bytes, int]], most: int, share: float) -> list[tuple[bytes, int]]:
+def _without(rows: Rows, others: Rows) -> Rows:
+    """Those whose text is not among the others'."""
+    texts = {review for review, _ in others}
+    return [row for row in rows if row[0] not in texts]
+
+
+def _balanced(rows: Rows, most: int, share: float) -> Rows:
     """The first rows of each class, as many of each: at most `most` together, and `share` of the
     rarer class. In stored order."""
     labels = np.asarray([label for _, label in rows])
@@ -177,7 +189,7 @@ def _balanced(rows: list[tuple[bytes, int]], most: int, share: float) -> list[tu
     return [rows[index] for index in np.sort(np.concatenate(chosen))]
 
 
-def _placed(rows: list[tuple[bytes, int]]) -> Reviews:
+def _placed(rows: Rows) -> Reviews:
     lengths = np.asarray([len(review) for review, _ in rows], np.int32)
     return Reviews(
         text=jnp.asarray(np.frombuffer(b"".join(review for review, _ in rows), np.uint8)),

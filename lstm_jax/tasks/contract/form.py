@@ -50,6 +50,8 @@ def fields(case: Case) -> None:
     require(
         task.floors is None or task.gap is None,
         "floors hang on the data only where gap is None",
+    )
+    require(
         (task.data_set is None) == (task.zero_data is None),
         "data_set and zero_data: give both, or neither",
     )
