@@ -76,6 +76,8 @@ BAD = [
     (["--length=fixed", "--task=recall:length=200"], ["--length=fixed", "length=200"]),
     (["--task=recall:colour=red"], ["--task", "colour", "symbols"]),
     (["--task=adding", "--gaps=2"], ["--gaps", "2"]),
+    (["--task=characters:dataset=../x"], ["dataset='../x'", "name/config"]),
+    (["--task=characters:dataset=wiki40b/en"], ["prepare wiki40b/en"]),
     (["--cells=lst"], ["--cells", "lst", "lstm"]),
     (["--cells=lstm:bias=1"], ["--cells", "bias=1", "forget_bias"]),
     (["--cells=lstm:forget_bias=big"], ["--cells", "forget_bias=big", "number"]),

@@ -105,6 +105,7 @@ BROKEN = {
         cue(10)._replace(gap=11),
         cue(10, solved_at=0.2),
         cue(10, blind=np.zeros(3, np.float32)),
+        cue(10, floors=lambda data: None),
     ],
     "shapes": [
         changed_sample(lambda key, example: example._replace(targets=example.targets[0])),

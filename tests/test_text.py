@@ -18,11 +18,12 @@ from lstm_jax import datasets
 from lstm_jax.cells import CELLS
 from lstm_jax.datasets import prepare
 from lstm_jax.datasets.text import rows
-from lstm_jax.errors import InputError
+from lstm_jax.errors import BrokenClauseError, InputError
 from lstm_jax.sweep import make_sweep
 from lstm_jax.tasks import TASKS, characters, imdb
 from lstm_jax.tasks.base import loaded, require_data, stop_at
 from lstm_jax.tasks.characters import Text, segments
+from lstm_jax.tasks.contract import CLAUSES, Case
 from lstm_jax.tasks.imdb import NEUTRAL, QUESTION
 from lstm_jax.trial import Catalogue, trial_id
 
@@ -246,6 +247,17 @@ def test_floors_are_those_of_a_plain_count(made):
     assert task.blind_loss == pytest.approx(-sum(share * math.log(share) for share in shares))
     assert task.chance < task.solved_at < stop_at(task) < 1
     assert math.isnan(characters(6).chance)  # and not known before
+
+
+def test_a_language_model_is_held_to_the_best_constant_and_to_splits_apart(stored):
+    task, data = loaded(characters(10))
+    uniform = task._replace(blind=np.zeros(256, np.float32), chance=0.0, blind_loss=math.log(256))
+    CLAUSES["blind"](Case(10, uniform, data))
+    with pytest.raises(BrokenClauseError, match="a constant prediction is right more often"):
+        CLAUSES["constant"](Case(10, uniform, data))
+    alike = task._replace(evaluation_set=lambda data, split: task.evaluation_set(data, "report"))
+    with pytest.raises(BrokenClauseError, match="monitor and report have examples in common"):
+        CLAUSES["evaluation"](Case(10, alike, data))
 
 
 def test_missing_splits_are_cut_from_the_end_of_training(made):

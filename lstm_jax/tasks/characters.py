@@ -1,7 +1,9 @@
 """Real data: language modelling, byte by byte."""
 
+import functools
 import math
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -71,9 +73,9 @@ def characters(gap: int, *, dataset: str = "tiny_shakespeare", feature: str = "t
     `chance` is the share of the commonest byte in the report set and `blind_loss` the entropy of
     its bytes: nothing constant does better, not even knowing that set. `solved_at` is the share
     that a table gets right which was counted in the training split: what follows each two bytes
-    most often. To solve the task is to predict better than any memory of one byte before the
-    present one could, so a cell without memory cannot; how much better, accuracy and loss say. All
-    three hang on the data and are known before any training.
+    most often. It asks for a memory of one byte before the present one, or for something as good,
+    so a cell without memory cannot (of a text long enough to count pairs in); how much better a
+    network is, accuracy and loss say. All three hang on the data and are known before training.
 
     Args:
       gap: the length of a segment, in steps, at least 2.
@@ -84,7 +86,8 @@ def characters(gap: int, *, dataset: str = "tiny_shakespeare", feature: str = "t
 
     Raises:
       InputError: a length below 2, or no name of a data set; from `load`, the data set is not on
-        disk, has no such feature or no `train`, or too little text for a segment.
+        disk, or has no such feature or no `train`; from `floors`, too little text for a segment,
+        or one of which the table tells no more than the commonest byte.
       MissingExtraError: from `load`, the extra `data` is not installed.
     """
     require_whole("length", gap, 2)
@@ -112,17 +115,13 @@ def characters(gap: int, *, dataset: str = "tiny_shakespeare", feature: str = "t
     def evaluation_set(data, split):
         return jax.vmap(example)(segments(getattr(data, split), length, EVALUATION_SIZES[split]))
 
-    def load():
-        data = _read(dataset, feature)
+    def floors(data):
         for part, text in zip(("train", "monitor", "report"), data, strict=False):
             if len(text) <= length:
                 raise InputError(
                     f"data set {dataset}: {len(text)} bytes are too few for a segment of {length} "
                     f"and the byte after it ({part})"
                 )
-        return data
-
-    def floors(data):
         found = _floors(data, segments(data.report, length, EVALUATION_SIZES["report"]))
         if found.solved_at <= found.chance:
             raise InputError(
@@ -142,7 +141,7 @@ def characters(gap: int, *, dataset: str = "tiny_shakespeare", feature: str = "t
         sample=sample,
         loss=cross_entropy,
         correct=classified,
-        load=load,
+        load=_loader(dataset, feature),
         evaluation_set=evaluation_set,
         swept_by="length",
         data_set=dataset,
@@ -169,8 +168,14 @@ def segments(text: Array, length: int, most: int) -> Array:
     return text[starts[:, None] + np.arange(length + 1)]
 
 
+@functools.cache
+def _loader(dataset: str, feature: str) -> Callable[[], Text]:
+    """`load`, one function at every length, so that a sweep reads the text once."""
+    return functools.partial(_read, dataset, feature)
+
+
 def _read(dataset: str, feature: str) -> Text:
-    """The text on the device, read once."""
+    """The text on the device."""
     from lstm_jax import datasets
     from lstm_jax.datasets import text
 

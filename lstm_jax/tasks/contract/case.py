@@ -23,13 +23,6 @@ def _jit(function):
     return jax.jit(function, compiler_options=quick)
 
 
-def marked(times: np.ndarray, length: int) -> np.ndarray:
-    """`[..., time]`, True at the steps that `times` `[..., steps]` names; -1 names none."""
-    mask = np.zeros((*times.shape[:-1], length + 1), bool)  # the last column takes -1
-    np.put_along_axis(mask, times, True, axis=-1)
-    return mask[..., :-1]
-
-
 @dataclasses.dataclass(eq=False)
 class Case:
     """A task, its data, and what the clauses ask of it.
@@ -222,7 +215,10 @@ class Case:
 
     def info_mask(self, use: int) -> np.ndarray:
         """`[examples, time]`, True at the relevant inputs of a use."""
-        return marked(self.examples.info_times[:, use], self.task.length)
+        info = self.examples.info_times[:, use]
+        mask = np.zeros((len(info), self.task.length + 1), bool)  # the last column takes -1
+        np.put_along_axis(mask, info, True, axis=1)
+        return mask[:, :-1]
 
     @functools.cached_property
     def all_infos(self) -> np.ndarray:
@@ -232,7 +228,9 @@ class Case:
     @functools.cached_property
     def questions(self) -> np.ndarray:
         """`[examples, time]`, True where an answer is asked for."""
-        return marked(np.where(self.used, self.examples.use_times, -1), self.task.length)
+        mask = np.zeros((len(self.used), self.task.length + 1), bool)
+        np.put_along_axis(mask, np.where(self.used, self.examples.use_times, -1), True, axis=1)
+        return mask[:, :-1]
 
     def pairs(self, use: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Indices `[examples]` of two examples each, as many as the oracle was compiled for; None
