@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from lstm_jax import evaluation
+from lstm_jax import datasets, evaluation
 from lstm_jax.arrays import PyTree
 from lstm_jax.checkpoints import Checkpoints
 from lstm_jax.history import History, header
@@ -96,6 +96,13 @@ def compile_cohort(
     return Ready(assembly, program, state, seeds, rates, data, monitor, report, seconds)
 
 
+# Of tasks whose `load` is one function at every gap, data are read once for all gaps.
+@functools.lru_cache(maxsize=1)
+def _data(load: Callable[[], PyTree], directory: str) -> PyTree:
+    del directory  # in which `load` finds them
+    return load()
+
+
 # Cohorts come sorted by gap, and all cells of a gap are scored on the same examples.
 @functools.lru_cache(maxsize=2)
 def _examples(
@@ -103,7 +110,7 @@ def _examples(
 ) -> tuple[PyTree, evaluation.Blocks, evaluation.Blocks]:
     """What a task loads, and its monitor and report sets."""
     built = build_task(catalogue, task, gap)
-    data = built.load()
+    data = _data(built.load, datasets.directory())
     monitor, report = (
         evaluation.blocks(evaluation_set(built, data, split)) for split in ("monitor", "report")
     )

@@ -1,57 +1,15 @@
 """Downloads data sets, once: `python -m lstm_jax.datasets.prepare mnist`.
 
-They are prepared by TFDS in the one format that needs no TensorFlow to read. Some builders of TFDS
-want TensorFlow all the same, to open files and to write images as PNG; `without_tensorflow` lends
-them Python's and Pillow's ways.
+They are prepared by TFDS, in the one format that needs no TensorFlow.
 """
 
 import argparse
 import contextlib
-import io
 import sys
-import types
-from collections.abc import Iterator
-from unittest import mock
 
-import numpy as np
-
-from lstm_jax.datasets.base import new_builder, require, require_prepared
+from lstm_jax.datasets.base import new_builder, require_prepared
+from lstm_jax.datasets.tensorflow_free import without_tensorflow
 from lstm_jax.errors import InputError, MissingExtraError, first_line
-
-# Builders that open files through TensorFlow.
-_OPENERS = ("mnist", "cifar")
-
-
-@contextlib.contextmanager
-def without_tensorflow() -> Iterator[None]:
-    """Within it TFDS encodes images, and opens the files of MNIST and CIFAR, without TensorFlow.
-
-    Images are PNG as with TensorFlow: the same pixels, not the same bytes.
-
-    Raises:
-      MissingExtraError: the extra `data` is not installed.
-    """
-    require("tensorflow_datasets", "preparing data")
-    from tensorflow_datasets import image_classification
-    from tensorflow_datasets.core.features import image_feature
-
-    files = types.SimpleNamespace(io=types.SimpleNamespace(gfile=types.SimpleNamespace(GFile=open)))
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(image_feature._ImageEncoder, "_encode_image", _png))
-        for module in _OPENERS:
-            builders = getattr(image_classification, module)
-            stack.enter_context(mock.patch.object(builders, "tf", files))
-        yield
-
-
-def _png(encoder, image: np.ndarray) -> bytes:
-    """What `tf.io.encode_png` does, for images `[height, width, 1 or 3]` of bytes."""
-    if encoder.encoding_format != "png" or image.dtype != np.uint8 or image.shape[2] not in (1, 3):
-        raise InputError(f"images {image.dtype}{list(image.shape)}: must be of bytes, as PNG")
-    pillow = require("PIL.Image", "preparing images")
-    file = io.BytesIO()
-    pillow.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "png")
-    return file.getvalue()
 
 
 def prepare(name: str) -> str:
