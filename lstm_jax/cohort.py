@@ -14,14 +14,14 @@ import jax
 import numpy as np
 from etils import epath
 
-from lstm_jax import evaluation
+from lstm_jax import datasets, evaluation
 from lstm_jax.arrays import PyTree
 from lstm_jax.checkpoints import Checkpoints
 from lstm_jax.history import History, header
 from lstm_jax.hosts import Hosts
 from lstm_jax.locks import Held
 from lstm_jax.sweep import Cohort
-from lstm_jax.tasks.base import Task, evaluation_set, loaded
+from lstm_jax.tasks.base import Task, evaluation_set, with_floors
 from lstm_jax.training import (
     Assembly,
     Inner,
@@ -97,13 +97,22 @@ def compile_cohort(
     return Ready(assembly, program, state, seeds, rates, data, monitor, report, seconds)
 
 
+# Of tasks whose `load` is one function at every gap, data are read once for all gaps.
+@functools.lru_cache(maxsize=1)
+def _data(load: Callable[[], PyTree], directory: str) -> PyTree:
+    del directory  # in which `load` finds them
+    return load()
+
+
 # Cohorts come sorted by gap, and all cells of a gap are scored on the same examples.
 @functools.lru_cache(maxsize=2)
 def _examples(
     catalogue: Catalogue, task: str, gap: int
 ) -> tuple[Task, PyTree, evaluation.Blocks, evaluation.Blocks]:
     """A task as its data tell, the data, and its monitor and report sets."""
-    built, data = loaded(build_task(catalogue, task, gap))
+    built = build_task(catalogue, task, gap)
+    data = _data(built.load, datasets.directory())
+    built = with_floors(built, data)
     monitor, report = (
         evaluation.blocks(evaluation_set(built, data, split)) for split in ("monitor", "report")
     )

@@ -19,6 +19,7 @@ from typing import Any
 import filelock
 import numpy as np
 
+from lstm_jax.datasets.tensorflow_free import without_tensorflow
 from lstm_jax.errors import InputError, MissingExtraError
 
 DIRECTORY_VARIABLE = "LSTM_JAX_DATA_DIR"
@@ -92,7 +93,8 @@ def prepared(name: str) -> Any:
     """
     folder = require_prepared(name)
     tfds = require(_TFDS, f"data set {name}")
-    builder = tfds.builder_from_directory(folder)
+    with without_tensorflow():
+        builder = tfds.builder_from_directory(folder)
     if builder.info.file_format.value != _FORMAT:
         raise InputError(
             f"data set {name}: stored as {builder.info.file_format.value} in {folder!r}, which "
@@ -144,7 +146,8 @@ def new_builder(name: str) -> Any:
         builder_class = tfds.builder_cls(set_name)
     except tfds.core.DatasetNotFoundError as error:
         raise InputError(f"data set {name!r:.80}: TFDS has none of this name") from error
-    return builder_class(data_dir=directory(), config=config or None, file_format=_FORMAT)
+    with without_tensorflow():
+        return builder_class(data_dir=directory(), config=config or None, file_format=_FORMAT)
 
 
 def command(name: str) -> str:

@@ -97,40 +97,42 @@ def imdb(gap: int, *, length: int = 1000, padding: Literal["noise", "neutral"] =
     require_whole("gap", gap, 1)
     require_whole("length", length, 1)
     require_among("padding", padding, ("noise", "neutral"))
-    steps = jnp.arange(length + gap, dtype=jnp.int32)
+    steps = np.arange(length + gap, dtype=np.int32)
 
-    def example(reviews, index, noise):
-        """Review `index` and its question; of the bytes `noise` `[gap]` the last is not read."""
-        start, size = reviews.starts[index], jnp.minimum(reviews.lengths[index], length)
+    def example(xp, reviews, index, noise):
+        """Reviews and their questions, for indices of any axes, in NumPy or in JAX; of the bytes
+        `noise` `[..., gap]` the last is not read."""
+        size = xp.minimum(reviews.lengths[index], length)[..., None]
+        places = xp.minimum(reviews.starts[index][..., None] + steps, len(reviews.text) - 1)
         question = size - 1 + gap
-        review = reviews.text[jnp.minimum(start + steps, len(reviews.text) - 1)].astype(jnp.int32)
-        inputs = jnp.where(steps == question, QUESTION, NEUTRAL)
+        inputs = xp.where(steps == question, QUESTION, NEUTRAL)
         if padding == "noise":
-            padded = noise[jnp.clip(steps - size, 0, gap - 1)].astype(jnp.int32)
-            inputs = jnp.where(steps < question, padded, inputs)
+            padded = xp.take_along_axis(noise, xp.clip(steps - size, 0, gap - 1), axis=-1)
+            inputs = xp.where(steps < question, padded, inputs)
         return Example(
-            inputs=jnp.where(steps < size, review, inputs),
-            targets=reviews.labels[index][None],
-            weights=jnp.ones(1, jnp.float32),
-            info_times=jnp.where(steps < size, steps, -1)[None, :length],
-            use_times=question[None],
-            lag=jnp.full(1, gap, jnp.int32),
+            inputs=xp.where(steps < size, reviews.text[places].astype(np.int32), inputs),
+            targets=reviews.labels[index][..., None],
+            weights=xp.ones((*index.shape, 1), np.float32),
+            info_times=xp.where(steps < size, steps, -1)[..., None, :length],
+            use_times=question,
+            lag=xp.full((*index.shape, 1), gap, np.int32),
         )
 
     def sample(data, key):
         # One draw for the review and the noise: each call of the generator adds to compilation.
         bits = jax.random.bits(key, (gap,))
-        return example(data.train, below(bits[-1], len(data.train.labels)), below(bits, BYTES))
-
-    examples = jax.jit(jax.vmap(example, in_axes=(None, 0, 0)))
+        index = below(bits[-1], len(data.train.labels))
+        return example(jnp, data.train, index, below(bits, BYTES))
 
     def evaluation_set(data, split):
-        reviews = getattr(data, split)
-        count = len(reviews.labels)
+        # In NumPy: there is nothing to compile for a set that is built once.
+        reviews = Reviews(*map(np.asarray, getattr(data, split)))
         # Always as many, so that the generator is compiled once for both sets.
         shape = (EVALUATION_SIZES["report"], gap)
-        noise = jax.random.bits(keys.evaluation(split), shape, jnp.uint8)[:count]
-        return examples(reviews, jnp.arange(count, dtype=jnp.int32), noise)
+        noise = jax.random.bits(keys.evaluation(split), shape, np.uint8)
+        count = len(reviews.labels)
+        noise = np.asarray(noise)[:count].astype(np.int32)
+        return example(np, reviews, np.arange(count), noise)
 
     return classification(
         classes=CLASSES,

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from lstm_jax.errors import require
-from lstm_jax.tasks.contract.case import Case
+from lstm_jax.tasks.contract.case import Case, info_mask
 
 SIGMAS = 4.0
 PAIRS = 50  # pairs of examples that `splice` needs
@@ -74,9 +74,10 @@ def leak(case: Case) -> None:
     if case.task.gap is None:
         return
     examples, used = case.scored, case.scored_used
-    length, steps = case.task.length, np.arange(case.task.length)
+    length = case.task.length
     inputs = examples.inputs if examples.inputs.ndim == 3 else examples.inputs[..., None]
-    relevant = (examples.info_times[..., None] == steps).any(axis=2)  # [examples, uses, time]
+    relevant = [info_mask(examples, use, length) for use in range(used.shape[1])]
+    relevant = np.stack(relevant, axis=1)  # [examples, uses, time]
     places = [
         (f"{-distance} steps before the use", examples.use_times + distance, distance == 0)
         for distance in _NEAR

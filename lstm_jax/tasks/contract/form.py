@@ -206,8 +206,8 @@ def same_key(case: Case) -> None:
         "sample is not the same function each time it is traced: it draws from something other "
         "than its key",
     )
-    distinct = len(np.unique(case.examples.inputs.reshape(len(case.examples.inputs), -1), axis=0))
-    require(distinct > 1, "all keys give the same inputs")
+    inputs = case.examples.inputs
+    require((inputs != inputs[:1]).any(), "all keys give the same inputs")
 
 
 def position(case: Case) -> None:
