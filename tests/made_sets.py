@@ -8,6 +8,7 @@ builder, which is only kept from downloading), all classes, and the same example
 import contextlib
 import io
 import os
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,6 +38,15 @@ def make(name: str, directory: os.PathLike) -> None:
         }
         with without_tensorflow(), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
+
+
+def shared(tmp_path_factory) -> pathlib.Path:
+    """The directory of all made-up sets, one for all worker processes of a test run."""
+    directory = tmp_path_factory.getbasetemp()
+    directory = directory.parent if directory.name.startswith("popen-") else directory
+    for name in SETS:
+        make(name, directory / "data")
+    return directory / "data"
 
 
 @contextlib.contextmanager

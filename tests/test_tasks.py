@@ -28,11 +28,7 @@ def data_directory(tmp_path_factory):
     """One directory for all worker processes of a test run; the first generates, and makes up what
     a person would have to download."""
     with pytest.MonkeyPatch.context() as patch:
-        shared = tmp_path_factory.getbasetemp()
-        shared = shared.parent if shared.name.startswith("popen-") else shared
-        patch.setenv("LSTM_JAX_DATA_DIR", str(shared / "data"))
-        for name in made_sets.SETS:
-            made_sets.make(name, shared / "data")
+        patch.setenv("LSTM_JAX_DATA_DIR", str(made_sets.shared(tmp_path_factory)))
         yield
 
 
