@@ -67,7 +67,8 @@ def loaded(name, where, **options):
 
 
 def remedy(name):
-    return f"data set {NETWORK[name]}: not in .*: python -m lstm_jax.datasets.prepare {name}"
+    found = NETWORK[name]
+    return f"data set {found}: not in .*: python -m lstm_jax.datasets.prepare {found}"
 
 
 @pytest.mark.parametrize("name", NETWORK)

@@ -69,7 +69,8 @@ class Task(NamedTuple):
     Attributes:
       name: as registered.
       gap: the minimal time lag in steps (Hochreiter & Schmidhuber 1997): the smallest `lag` over
-        examples; None for language modelling.
+        examples; None for language modelling, where nobody knows it: there every use has the input
+        at its own step for its only info time, and lag 0.
       kind: `tokens` or `dense`.
       input_size: number of symbols, or features of one input.
       output_size: width of a prediction.
