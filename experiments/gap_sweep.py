@@ -239,8 +239,9 @@ def trials(known, shared, tasks, cells, plan):
 
 def fitted(plan, sweep_of, known):
     """The plan that fits into `--minutes`, after a probe of this machine."""
-    from lstm_jax import planning
+    from lstm_jax import planning, running
 
+    running.require_data(sweep_of(plan), known)
     print("measuring the speed of this machine ...", flush=True)
     speed = planning.probed_speed(sweep_of(plan), known)
     plan, said = planning.fit(
@@ -283,6 +284,7 @@ def main() -> int:
     if _DRY_RUN.value:
         print(planning.describe(asked.trials, asked.catalogue, asked.updates))
         return 0
+    running.require_data(asked.trials, asked.catalogue)
     with commands.naming("results_dir"):
         directory = storage.usable_directory(_RESULTS_DIR.value)
     print(

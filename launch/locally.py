@@ -138,12 +138,15 @@ def serve(campaign: Campaign, place: Place, log, workers: dict[int, Worker], ind
 
 def launch(campaign: Campaign) -> int:
     """Runs everything that is left."""
+    from lstm_jax import running
+
     shares = places(_WORKERS.value)[: max(1, len(campaign.left))]
     if campaign.dry_run:
         for place in shares:
             where = f"GPU {place.gpu}" if place.gpu is not None else f"cores {sorted(place.cores)}"
             say(f"worker on {where}: {sys.executable} -m launch.worker")
         return 0
+    running.require_data(campaign.work.trials, campaign.work.catalogue)  # workers are here too
     workers: dict[int, Worker] = {}
     with campaign, contextlib.ExitStack() as logs:
         threads = [

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from lstm_jax import evaluation
+from lstm_jax import datasets, evaluation
 from lstm_jax.arrays import PyTree
 from lstm_jax.checkpoints import Checkpoints
 from lstm_jax.gaps import parse_gaps
@@ -22,7 +22,7 @@ from lstm_jax.history import History, header
 from lstm_jax.hosts import Hosts
 from lstm_jax.locks import Held
 from lstm_jax.sweep import Cohort
-from lstm_jax.tasks.base import Task, evaluation_set
+from lstm_jax.tasks.base import Task, evaluation_set, with_floors
 from lstm_jax.training import (
     Assembly,
     Inner,
@@ -87,9 +87,10 @@ def compile_cohort(
         devices=devices,
         inner=inner,
     )
-    data, monitor, report, retention = _examples(
+    task, data, monitor, report, retention = _examples(
         catalogue, trial.task, trial.gap, trial.train_gaps, trial.eval_gaps
     )
+    assembly = assembly._replace(task=task)
     padded = (*cohort.trials, *(cohort.trials[:1] * (size - len(cohort.trials))))
     seeds = np.asarray([trial.seed for trial in padded], np.int32)
     rates = np.asarray([trial.learning_rate for trial in padded], np.float32)
@@ -102,22 +103,31 @@ def compile_cohort(
     return Ready(assembly, program, state, seeds, rates, data, monitor, report, retention, seconds)
 
 
+# Of tasks whose `load` is one function at every gap, data are read once for all gaps.
+@functools.lru_cache(maxsize=1)
+def _data(load: Callable[[], PyTree], directory: str) -> PyTree:
+    del directory  # in which `load` finds them
+    return load()
+
+
 # Cohorts come sorted by gap, and all cells of a gap are scored on the same examples.
 @functools.lru_cache(maxsize=2)
 def _examples(
     catalogue: Catalogue, task: str, gap: int, train_gaps: str, eval_gaps: str
-) -> tuple[PyTree, evaluation.Blocks, evaluation.Blocks, dict]:
-    """What a task loads, its monitor and report sets, and the report sets of `eval_gaps`."""
+) -> tuple[Task, PyTree, evaluation.Blocks, evaluation.Blocks, dict]:
+    """A task as its data tell, the data, its monitor and report sets, and by gap of `eval_gaps`
+    that task and its report set."""
     trained = trained_task(catalogue, task, gap, train_gaps)
-    data = trained.load()
+    data = _data(trained.load, datasets.directory())
 
-    def blocks(task, split):
-        return evaluation.blocks(evaluation_set(task, data, split))
+    def told(task, split):
+        task = with_floors(task, data)
+        return task, evaluation.blocks(evaluation_set(task, data, split))
 
     gaps = parse_gaps(eval_gaps) if eval_gaps else ()
-    asked = {gap: build_task(catalogue, task, gap) for gap in gaps}
-    retention = {gap: (built, blocks(built, "report")) for gap, built in asked.items()}
-    return data, blocks(trained, "monitor"), blocks(trained, "report"), retention
+    retention = {gap: told(build_task(catalogue, task, gap), "report") for gap in gaps}
+    trained, monitor = told(trained, "monitor")
+    return trained, data, monitor, told(trained, "report")[1], retention
 
 
 def read_histories(

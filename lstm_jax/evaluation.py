@@ -10,13 +10,17 @@ from lstm_jax.arrays import PyTree
 from lstm_jax.tasks.base import Example
 from lstm_jax.training import EVALUATION_BLOCK, Program
 
+# Answers that one call of `evaluate` scores at most: those of language models are 256 numbers each.
+_MOST_ANSWERS = 256 * EVALUATION_BLOCK
+
 
 class Blocks(NamedTuple):
     """A set of examples cut into blocks of one shape.
 
     Attributes:
-      examples: one batched `Example` of `EVALUATION_BLOCK` a block; the last is padded.
-      valid: `[EVALUATION_BLOCK]` a block, 0 for padding.
+      examples: a block each, one batched `Example` of `EVALUATION_BLOCK`, or of fewer where they
+        have very many uses; the last is padded.
+      valid: `[block]` each, 0 for padding.
     """
 
     examples: list[Example]
@@ -42,18 +46,19 @@ class Accuracy(NamedTuple):
 def blocks(examples: Example) -> Blocks:
     """Cuts a batch of examples into blocks that one compiled program takes."""
     examples = jax.tree.map(np.asarray, examples)
-    size = len(examples.weights)
-    padding = -size % EVALUATION_BLOCK
+    size, uses = examples.weights.shape
+    block = max(1, min(EVALUATION_BLOCK, _MOST_ANSWERS // uses))
+    padding = -size % block
     valid = np.concatenate([np.ones(size, np.float32), np.zeros(padding, np.float32)])
 
     def cut(leaf):
         # Padding repeats the first example: its uses have weights, so its loss is a number.
         padded = np.concatenate([leaf, np.repeat(leaf[:1], padding, axis=0)])
-        return np.split(padded, len(padded) // EVALUATION_BLOCK)
+        return np.split(padded, len(padded) // block)
 
     cuts = [cut(leaf) for leaf in examples]
     whole = [Example(*leaves) for leaves in zip(*cuts, strict=True)]
-    return Blocks(whole, np.split(valid, len(valid) // EVALUATION_BLOCK))
+    return Blocks(whole, np.split(valid, len(valid) // block))
 
 
 def score(program: Program, params: PyTree, active: np.ndarray, over: Blocks) -> Accuracy:

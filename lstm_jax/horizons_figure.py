@@ -29,7 +29,7 @@ def horizons_figure(curves: Sequence[Curve], note: str = "") -> Figure:
     """
     curves = [curve for curve in curves if curve.horizon is not None]
     if not curves:
-        raise InputError("a figure of horizons needs trials that have ended")
+        raise InputError("a figure of horizons needs ended trials of a task with a gap")
     first = min(curve.horizon.first for curve in curves)
     last = max(curve.horizon.last for curve in curves)
     ends = first / 1.5, last * 1.5

@@ -13,7 +13,7 @@ from lstm_jax.errors import InputError
 from lstm_jax.layers import MODELS
 from lstm_jax.progress import Bar
 from lstm_jax.results import Record, Row
-from lstm_jax.running import Outcome, plan, run
+from lstm_jax.running import Outcome, plan, require_data, run
 from lstm_jax.spec import from_function
 from lstm_jax.summary import Curve, summarise
 from lstm_jax.sweep import Settings, make_sweep, trial_ids
@@ -96,6 +96,7 @@ def measure_horizon(
 
     Raises:
       InputError: a spec, gap, cell or combination that cannot be; the message says what is allowed.
+        Data that a person must prepare and has not; the message is the command.
       OSError: rows cannot be written.
     """
     backend.set_up(compile_cache)
@@ -125,6 +126,7 @@ def measure_horizon(
         settings=settings,
         train_gaps=train_gaps,
     )
+    require_data(trials, catalogue)
     with contextlib.ExitStack() as stack:
         if results_dir is None:
             results_dir = stack.enter_context(tempfile.TemporaryDirectory())

@@ -18,7 +18,8 @@ from lstm_jax.locks import Held
 from lstm_jax.progress import Bar
 from lstm_jax.storage import LostError
 from lstm_jax.sweep import Cohort, cohorts, trial_ids
-from lstm_jax.training import Inner, assemble
+from lstm_jax.tasks.base import require_data as require_data_of
+from lstm_jax.training import Inner, assemble, build_task
 from lstm_jax.trial import Catalogue, Trial
 
 
@@ -55,6 +56,18 @@ def plan(trials: Sequence[Trial], directory: epath.PathLike, catalogue: Catalogu
         results.write_manifest(directory, trial_ids(trials, catalogue))
 
 
+def require_data(trials: Sequence[Trial], catalogue: Catalogue) -> None:
+    """Whether the data of every trial are on this machine; reads none of them.
+
+    Raises:
+      InputError: some are not; the message is the command that prepares them.
+      MissingExtraError: the extra `data` is not installed.
+    """
+    for task in dict.fromkeys(trial.task for trial in trials):
+        gap = next(trial.gap for trial in trials if trial.task == task)
+        require_data_of(build_task(catalogue, task, gap))
+
+
 def run(
     trials: Sequence[Trial],
     directory: epath.PathLike,
@@ -85,9 +98,11 @@ def run(
       hosts: processes that run every cohort together, with the same arguments; None for this alone.
 
     Raises:
+      InputError, MissingExtraError: as `require_data`, before anything is compiled.
       OSError: rows or checkpoints cannot be written.
     """
     start = time.perf_counter()
+    require_data(trials, catalogue)
     hosts = Hosts() if hosts is None else hosts
     runner = _Runner(
         epath.Path(directory), updates, catalogue, match, bar or Bar(show=False), stop, hosts

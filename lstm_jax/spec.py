@@ -178,20 +178,22 @@ def _text(value: Value) -> str:
 
 def _is_word(text: str, annotation: Any) -> bool:
     """Whether `text` is a value of the type as it stands."""
-    return any(_convert(text, member) is not _NOT for member in _members(annotation))
+    return any(_convert(text, member) is not _NOT for member in members(annotation))
 
 
 def _value(text: str, annotation: Any, where: str, knows_gap: bool) -> Value:
     """`text` as a value of an annotated type; the first member of a union that takes it wins."""
-    members = _members(annotation)
-    for member in members:
+    allowed_types = members(annotation)
+    for member in allowed_types:
         converted = _convert(text, member)
         if converted is not _NOT:
             return converted
-    numbers = knows_gap and {int, float}.intersection(members)
+    numbers = knows_gap and {int, float}.intersection(allowed_types)
     if text == GAP and numbers:
         return GAP
-    allowed = [_described(member) for member in members] + ([f"the word {GAP}"] if numbers else [])
+    allowed = [_described(member) for member in allowed_types] + (
+        [f"the word {GAP}"] if numbers else []
+    )
     shown = text if text.isprintable() else repr(text)
     raise InputError(f"{where}={shown}: allowed are {', '.join(allowed)}")
 
@@ -200,7 +202,7 @@ _NOT = object()
 _CONSTANTS = {"true": True, "false": False}
 
 
-def _members(annotation: Any) -> tuple:
+def members(annotation: Any) -> tuple:
     """Members of a union, from the narrowest: None, bool, words, int, float, str."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         order = {types.NoneType: 0, bool: 1, int: 3, float: 4, str: 5}

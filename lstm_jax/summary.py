@@ -90,7 +90,8 @@ class Curve(NamedTuple):
         failed, on a smaller budget had stopped, and a larger one would have changed nothing.
       rates: every learning rate tried, rising.
       points: by gap, rising.
-      horizon: None if no trial ended, or the gaps are more than `MOST_GAPS` or too near each other.
+      horizon: None if no trial ended, the gaps are more than `MOST_GAPS` or too near each other, or
+        there is no gap: a language model does not find a longer text harder.
       ran: trials with a file, at all rates.
       failed: of these, failed.
       unfinished: of these, not ended.
@@ -191,7 +192,7 @@ def _curve(
         _updates(records),
         tuple(sorted({rate for reading in readings for rate in reading.rates})),
         points,
-        horizon,
+        None if trial["minimal_lag"] is None else horizon,
         len(records),
         sum(record.end is not None and record.end["status"] == "failed" for record in records),
         sum(record.end is None for record in records),

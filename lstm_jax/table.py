@@ -194,8 +194,8 @@ def _about(curves: Sequence[Curve]) -> list[str]:
     """What every horizon is printed with."""
     swept = curves[0].swept_by
     points = [point for curve in curves for point in curve.points]
-    solved_at = _either(f"{value:g}" for value in sorted({point.solved_at for point in points}))
-    chance = _either(f"{value:.3g}" for value in sorted({point.chance for point in points}))
+    solved_at = _levels([point.solved_at for point in points], "g")
+    chance = _levels([point.chance for point in points], ".3g")
     horizon = f"Horizon: {swept} at which half of the seeds solve it [95 % interval]."
     if curves[0].train_gaps:
         horizon = (
@@ -282,6 +282,12 @@ def _range(low: int, high: int) -> str:
 
 def _settings(curves: Sequence[Curve], name: str) -> str:
     return _either(dict.fromkeys(str(curve.settings[name]) for curve in curves))
+
+
+def _levels(values: Iterable[float], form: str) -> str:
+    """Levels that may differ from gap to gap: both of two, the least and largest of more."""
+    shown = list(dict.fromkeys(format(value, form) for value in sorted(values)))
+    return _either(shown) if len(shown) < 3 else f"{shown[0]} to {shown[-1]}"
 
 
 def _either(values: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 What is on the page is read off the code, and lags off examples that are drawn.
 """
 
+import math
 import sys
 from collections.abc import Callable
 
@@ -31,13 +32,19 @@ and the largest among {_DRAWN:,} examples.
   seeing anything, in nats or squared units.
 - *solved at*: accuracy on the report set from which on a trial counts as solved.
 - *ceiling*: accuracy of the best that can be; below 1 where noise may mislead it.
+- *data*: what hangs on the data set, and is in every results row.
 """
 
 
 def lags(task: Task) -> tuple[str, str]:
-    """Lags and spans over drawn examples, as `20` or `20-45`."""
+    """Lags and spans over drawn examples, as `20` or `20-45`; of data that a person must prepare
+    over zeros instead, so that the page can be made without them. Language modelling has neither.
+    """
+    if task.gap is None:
+        return "-", "-"
     sample = jax.jit(jax.vmap(task.sample, in_axes=(None, 0)))
-    example = sample(task.load(), jax.random.split(jax.random.key(0), _DRAWN))
+    data = task.load() if task.zero_data is None else task.zero_data()
+    example = sample(data, jax.random.split(jax.random.key(0), _DRAWN))
     asked = np.asarray(counted(example)) > 0
     example = Example(*map(np.asarray, example))
     steps = example.info_times
@@ -48,6 +55,10 @@ def lags(task: Task) -> tuple[str, str]:
 def _range(values: np.ndarray) -> str:
     low, high = values.min(), values.max()
     return f"{low}" if low == high else f"{low}-{high}"
+
+
+def _number(value: float, form: str) -> str:
+    return "*data*" if math.isnan(value) else format(value, form)
 
 
 def _shown(constructor: Callable[..., Task]) -> Task:
@@ -74,9 +85,9 @@ def markdown() -> str:
                 swept,
                 task.length,
                 *lags(task),
-                f"{task.chance:.3g}",
-                f"{task.blind_loss:.4g}",
-                f"{task.solved_at:g}",
+                _number(task.chance, ".3g"),
+                _number(task.blind_loss, ".4g"),
+                _number(task.solved_at, "g"),
                 f"{task.ceiling:g}",
             )
         )

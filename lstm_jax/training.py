@@ -30,7 +30,7 @@ from lstm_jax.tasks.base import Example, Task, counted, example_loss, training_b
 from lstm_jax.tasks.mixture import mixture
 from lstm_jax.trial import Catalogue, Trial
 
-EVALUATION_BLOCK = 512  # examples that one call of `evaluate` scores
+EVALUATION_BLOCK = 512  # examples that one call of `evaluate` scores, or fewer
 Inner = Literal["map", "vmap"]
 
 
@@ -76,7 +76,7 @@ class Program(NamedTuple):
       init: seeds -> State.
       advance: state, seeds, learning rates, until, data -> State, Progress. Each trial goes on to
         its own `until`; one that is there already stays as it is. The state is donated.
-      evaluate: params, active, examples `[EVALUATION_BLOCK, ...]`, weights -> Score. Trials that
+      evaluate: params, active, examples `[block, ...]`, weights `[block]` -> Score. Trials that
         are not active are skipped and score zero.
       place: puts a host array with a trial axis on the devices.
       fetch: gives arrays with a trial axis as host arrays; with devices of several processes, the

@@ -131,12 +131,31 @@ def here(module, flags):
 
     arguments, sys.argv = sys.argv, ["launch", *flags]
     try:
-        base.run(module.launch, module.FLAGS, module.__doc__, module.start)
+        start = getattr(module, "start", lambda: None)
+        base.run(module.launch, module.FLAGS, module.__doc__, start)
     except SystemExit as end:
         return end.code
     finally:
         sys.argv = arguments
         forget(module.FLAGS)
+        forget(gap_sweep.FLAGS)
+
+
+def sweep_here(flags, directory):
+    """Runs a command line of `experiments.gap_sweep` in this process and a directory, for speed;
+    returns its exit status."""
+    from experiments import commands, gap_sweep
+
+    before, arguments = os.getcwd(), sys.argv
+    os.chdir(directory)
+    sys.argv = ["gap_sweep", *flags]
+    try:
+        commands.run(gap_sweep.main, gap_sweep.FLAGS, gap_sweep.__doc__)
+    except SystemExit as end:
+        return end.code
+    finally:
+        os.chdir(before)
+        sys.argv = arguments
         forget(gap_sweep.FLAGS)
 
 

@@ -10,7 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
-from launching import forget
+from launching import sweep_here
 
 from experiments import commands
 from lstm_jax import planning
@@ -76,6 +76,8 @@ BAD = [
     (["--length=fixed", "--task=recall:length=200"], ["--length=fixed", "length=200"]),
     (["--task=recall:colour=red"], ["--task", "colour", "symbols"]),
     (["--task=adding", "--gaps=2"], ["--gaps", "2"]),
+    (["--task=characters:dataset=../x"], ["dataset='../x'", "name/config"]),
+    (["--task=characters:dataset=wiki40b/en"], ["prepare wiki40b/en"]),
     (["--cells=lst"], ["--cells", "lst", "lstm"]),
     (["--cells=lstm:bias=1"], ["--cells", "bias=1", "forget_bias"]),
     (["--cells=lstm:forget_bias=big"], ["--cells", "forget_bias=big", "number"]),
@@ -148,23 +150,12 @@ BAD = [
 @pytest.mark.parametrize(("flags", "words"), BAD, ids=[" ".join(flags) for flags, _ in BAD])
 def test_a_bad_command_line_is_one_line_and_writes_nothing(tmp_path, flags, words, capfd):
     """In this process, for speed; `test_bad_lines_as_a_user_types_them` starts the command."""
-    from experiments import commands, gap_sweep
-
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     before = sorted(tmp_path.iterdir())
-    here, arguments = os.getcwd(), sys.argv
-    os.chdir(tmp_path)
-    sys.argv = ["gap_sweep", *flags]
-    try:
-        with pytest.raises(SystemExit) as exit_status:
-            commands.run(gap_sweep.main, gap_sweep.FLAGS, gap_sweep.__doc__)
-    finally:
-        os.chdir(here)
-        sys.argv = arguments
-        forget(gap_sweep.FLAGS)
+    status = sweep_here(flags, tmp_path)
     error = capfd.readouterr().err
-    assert exit_status.value.code == 2, error
+    assert status == 2, error
     assert error.count("\n") == 1, error
     assert error.startswith("error: ")
     for word in words:

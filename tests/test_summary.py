@@ -148,6 +148,18 @@ def test_budgets_are_mixed_only_where_unsolved_trials_were_given_less():
     assert "1 to 2 updates (mixed)" in table.text(mixed)
 
 
+def test_a_language_model_has_no_horizon():
+    records = [
+        made_rows.record(0.6, gap=length, seed=seed, minimal_lag=None, swept_by="length",
+                         solved_at=0.5 + length / 1000)
+        for length in (8, 16, 32) for seed in range(5)
+    ]  # fmt: skip
+    (curve,) = summarise(records)
+    assert curve.horizon is None
+    assert [point.solved for point in curve.points] == [5, 5, 5]
+    assert "Solved: accuracy at least 0.508 to 0.532 on" in table.text([curve])
+
+
 def test_the_last_end_counts():
     first = made_rows.record(0.5, budget=600)
     raised = Record(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import made_sets
 import numpy as np
 import pytest
 
@@ -24,11 +25,10 @@ subject = functools.cache(lambda name: Subject(TASKS[name]))
 
 @pytest.fixture(autouse=True, scope="module")
 def data_directory(tmp_path_factory):
-    """One directory for all worker processes of a test run; the first generates."""
+    """One directory for all worker processes of a test run; the first generates, and makes up what
+    a person would have to download."""
     with pytest.MonkeyPatch.context() as patch:
-        shared = tmp_path_factory.getbasetemp()
-        shared = shared.parent if shared.name.startswith("popen-") else shared
-        patch.setenv("LSTM_JAX_DATA_DIR", str(shared / "data"))
+        patch.setenv("LSTM_JAX_DATA_DIR", str(made_sets.shared(tmp_path_factory)))
         yield
 
 

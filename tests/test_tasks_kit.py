@@ -107,6 +107,7 @@ BROKEN = {
         cue(10, blind=np.zeros(3, np.float32)),
         cue(10, load=lambda: ()),
         cue(10, licence=""),
+        cue(10, floors=lambda data: None),
     ],
     "shapes": [
         changed_sample(lambda key, example: example._replace(targets=example.targets[0])),

@@ -3,6 +3,22 @@
 Importing this package imports no TFDS; `datasets/digits.py` and its like do.
 """
 
-from lstm_jax.datasets.base import directory, generated, prepared, read, require
+from lstm_jax.datasets.base import (
+    directory,
+    examples,
+    generated,
+    prepared,
+    read,
+    require,
+    require_prepared,
+)
 
-__all__ = ["directory", "generated", "prepared", "read", "require"]
+__all__ = [
+    "directory",
+    "examples",
+    "generated",
+    "prepared",
+    "read",
+    "require",
+    "require_prepared",
+]

@@ -36,7 +36,7 @@ from lstm_jax.datasets.command_line import Parser, exit_status, write_whole
 from lstm_jax.errors import InputError
 from lstm_jax.spec import Spec, load_file, parse
 from lstm_jax.tasks import TASKS
-from lstm_jax.tasks.base import Example, Task, evaluation_set, training_batch
+from lstm_jax.tasks.base import Example, Task, evaluation_set, loaded, training_batch
 
 SPLITS = ("report", "monitor", "train")
 _MOST_EXAMPLES = 10**7
@@ -173,9 +173,8 @@ def _asked(given: argparse.Namespace) -> _Asked:
     return _Asked(spec, tasks, constructor is not TASKS.get(spec.name))
 
 
-def _drawn(task: Task, given: argparse.Namespace) -> Iterator[tuple[Example, dict]]:
+def _drawn(task: Task, data: PyTree, given: argparse.Namespace) -> Iterator[tuple[Example, dict]]:
     """Examples of a task at one gap, and of a train stream what it is: one set a seed."""
-    data = task.load()
     if given.split != "train":
         yield evaluation_set(task, data, given.split), {}
         return
@@ -186,9 +185,10 @@ def _drawn(task: Task, given: argparse.Namespace) -> Iterator[tuple[Example, dic
 
 def _sets(asked: _Asked, given: argparse.Namespace) -> Iterator[tuple[str, bytes, dict]]:
     """Name, data and description of each set."""
-    for gap, task in asked.tasks.items():
+    for gap, unread in asked.tasks.items():
+        task, data = loaded(unread)
         name = frozen.set_name(str(asked.spec), task.swept_by, gap)
-        for drawn, stream in _drawn(task, given):
+        for drawn, stream in _drawn(task, data, given):
             example = Example(*map(np.asarray, drawn))
             version = None
             if name in frozen.SETS and not stream and not asked.own:

@@ -3,13 +3,17 @@
 from lstm_jax.tasks.adding import adding
 from lstm_jax.tasks.agreement import agreement
 from lstm_jax.tasks.base import Example, Task, TaskConstructor
+from lstm_jax.tasks.characters import characters
+from lstm_jax.tasks.cifar10 import cifar10
 from lstm_jax.tasks.copying import copy
 from lstm_jax.tasks.delayed_match import delayed_match
 from lstm_jax.tasks.digits import digits
+from lstm_jax.tasks.imdb import imdb
 from lstm_jax.tasks.induction import induction
 from lstm_jax.tasks.latch import latch
 from lstm_jax.tasks.long_lag import long_lag
 from lstm_jax.tasks.memorization import memorization
+from lstm_jax.tasks.mnist import mnist
 from lstm_jax.tasks.mqar import mqar
 from lstm_jax.tasks.multiplication import multiplication
 from lstm_jax.tasks.parity import parity
@@ -17,6 +21,7 @@ from lstm_jax.tasks.reber import reber
 from lstm_jax.tasks.recall import recall
 from lstm_jax.tasks.selective_copy import selective_copy
 from lstm_jax.tasks.sentences import sentences
+from lstm_jax.tasks.speech_commands import speech_commands
 from lstm_jax.tasks.temporal_order import temporal_order
 from lstm_jax.tasks.two_sequence import two_sequence
 
@@ -39,6 +44,11 @@ TASKS: dict[str, TaskConstructor] = {
     "sentences": sentences,
     "agreement": agreement,
     "digits": digits,
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "speech_commands": speech_commands,
+    "imdb": imdb,
+    "characters": characters,
 }
 
 __all__ = ["TASKS", "Example", "Task", *TASKS]

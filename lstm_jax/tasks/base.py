@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from lstm_jax import keys
+from lstm_jax import datasets, keys
 from lstm_jax.arrays import Key, PyTree
 from lstm_jax.errors import InputError
 
@@ -55,13 +55,23 @@ class SampleFn(Protocol):
     def __call__(self, data: PyTree, key: Key) -> Example: ...
 
 
+class Floors(NamedTuple):
+    """What a language model is measured by; only the data tell. Attributes as those of `Task`."""
+
+    blind: np.ndarray
+    chance: float
+    blind_loss: float
+    solved_at: float
+
+
 class Task(NamedTuple):
     """A task at one gap.
 
     Attributes:
       name: as registered.
       gap: the minimal time lag in steps (Hochreiter & Schmidhuber 1997): the smallest `lag` over
-        examples; None for language modelling.
+        examples; None for language modelling, where nobody knows it: there every use has the input
+        at its own step for its only info time, and lag 0.
       kind: `tokens` or `dense`.
       input_size: number of symbols, or features of one input.
       output_size: width of a prediction.
@@ -87,6 +97,12 @@ class Task(NamedTuple):
         all differ, so that one alone cannot be changed.
       licence: of the examples: CC0 for what is drawn from keys alone; tasks that load data say that
         of their data, with its source.
+      floors: where `gap` is None: data -> the fields of these names, which are then NaN until the
+        data are there (see `loaded`); None where they hang on no data.
+      data_set: the set of TFDS that a person must have prepared before `load`, as
+        `datasets.prepared` takes it; None where there is none.
+      zero_data: with `data_set`: () -> zeros in the structure of what `load` returns, of any
+        lengths, from which to read what hangs on no values.
     """
 
     name: str
@@ -111,9 +127,34 @@ class Task(NamedTuple):
     ceiling: float = 1.0
     joint: bool = False
     licence: str = GENERATED
+    floors: Callable[[PyTree], Floors] | None = None
+    data_set: str | None = None
+    zero_data: Callable[[], PyTree] | None = None
 
 
 TaskConstructor = Callable[..., Task]
+
+
+def loaded(task: Task) -> tuple[Task, PyTree]:
+    """The task with all that its data tell about it, and the data."""
+    data = task.load()
+    return with_floors(task, data), data
+
+
+def with_floors(task: Task, data: PyTree) -> Task:
+    """The task with the fields that only its data tell."""
+    return task if task.floors is None else task._replace(**task.floors(data)._asdict())
+
+
+def require_data(task: Task) -> None:
+    """Whether `load` will find its data; reads nothing, and takes no time.
+
+    Raises:
+      InputError: it will not; the message is the command that prepares them.
+      MissingExtraError: the extra `data` is not installed.
+    """
+    if task.data_set is not None:
+        datasets.require_prepared(task.data_set)
 
 
 def evaluation_set(task: Task, data: PyTree, split: Split) -> Example:

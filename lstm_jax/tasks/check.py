@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import jax
 
 from lstm_jax.errors import BrokenClauseError, InputError, MissingExtraError, first_line
-from lstm_jax.spec import Value, load_file, options_of
-from lstm_jax.tasks.base import Task
+from lstm_jax.spec import Value, load_file, members, options_of
+from lstm_jax.tasks.base import Task, with_floors
 from lstm_jax.tasks.contract import CLAUSES, STRUCTURE, Case
 
 # Gaps at which a task is looked at, until enough were possible. The larger ones are for tasks that
@@ -36,15 +36,15 @@ class Subject:
         """
         check_signature(constructor)
         self.cases: dict[str, Case] = {}
-        data = None
         for options in variations(constructor):
             words = "".join(f":{name}={value}" for name, value in options.items())
             build = _bound(constructor, options)
+            data = None
             for gap in _possible_gaps(build, 1 if options else 2):
                 task = build(gap)
-                # A task reads the same data at each gap.
+                # A task reads the same data at each gap, though not with each option.
                 data = _loaded(task) if data is None else data
-                self.cases[f"{constructor.__name__}{words} at {gap}"] = Case(gap, task, data)
+                self.cases[f"{constructor.__name__}{words} at {gap}"] = _case(gap, task, data)
 
     def broken(self, clause: str) -> Iterator[str]:
         """One line for each case that breaks a clause."""
@@ -95,7 +95,7 @@ def check_structure(build: Callable[[int], Task]) -> None:
     try:
         gap = next(_possible_gaps(build, 1))
         task = build(gap)
-        case = Case(gap, task, _loaded(task))
+        case = _case(gap, task, _loaded(task))
     except BrokenClauseError as error:
         raise InputError(f"task breaks the contract: {error}") from None
     for name, clause in STRUCTURE.items():
@@ -137,11 +137,15 @@ def variations(constructor: Callable[..., Task]) -> list[dict[str, Value]]:
     """No option, then each word or truth value that an option can be but is not by default."""
     found: list[dict[str, Value]] = [{}]
     for name, option in options_of(constructor).items():
-        words = typing.get_args(option.annotation)
-        if typing.get_origin(option.annotation) is not typing.Literal:
-            words = (True, False) if option.annotation is bool else ()
+        words = [word for member in members(option.annotation) for word in _words(member)]
         found.extend({name: word} for word in words if word != option.default)
     return found
+
+
+def _words(annotation) -> tuple:
+    if typing.get_origin(annotation) is typing.Literal:
+        return typing.get_args(annotation)
+    return (True, False) if annotation is bool else ()
 
 
 def _bound(constructor, options):
@@ -175,6 +179,17 @@ def _loaded(task: Task):
         raise
     except Exception as error:
         raise BrokenClauseError(f"construction: load fails: {first_line(error)}") from error
+
+
+def _case(gap, task, data) -> Case:
+    if not isinstance(task, Task):
+        return Case(gap, task, data)
+    try:
+        return Case(gap, with_floors(task, data), data)
+    except InputError:
+        raise
+    except Exception as error:
+        raise BrokenClauseError(f"construction: floors fails: {first_line(error)}") from error
 
 
 def _message(clause, case) -> str:

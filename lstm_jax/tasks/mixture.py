@@ -31,6 +31,8 @@ def mixture(tasks: Sequence[Task]) -> Task:
     first = tasks[0]
     if len(tasks) == 1:
         return first
+    if first.gap is None:
+        raise InputError(f"{first.name}: is language modelling, which has no gaps to mix")
     forms = [
         (task.kind, task.input_size, task.output_size, jnp.shape(task.blind)[-1]) for task in tasks
     ]
@@ -59,7 +61,7 @@ def mixture(tasks: Sequence[Task]) -> Task:
     blinds = [task.blind if task.loss_blind is None else task.loss_blind for task in tasks]
     alike = all(np.array_equal(blind, blinds[0]) for blind in blinds)
     return first._replace(
-        gap=None if first.gap is None else min(task.gap for task in tasks),
+        gap=min(task.gap for task in tasks),
         length=length,
         sample=sample,
         # What a blind guess knows of a use may depend on the gap: then no bits are counted.

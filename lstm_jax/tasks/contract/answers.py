@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from lstm_jax.errors import require
-from lstm_jax.tasks.contract.case import Case
+from lstm_jax.tasks.contract.case import Case, info_mask
 
 SIGMAS = 4.0
 PAIRS = 50  # pairs of examples that `splice` needs
@@ -69,11 +69,15 @@ def clock(case: Case) -> None:
 
 def leak(case: Case) -> None:
     """Who knows one input beside the relevant ones does no better than `blind`: inputs near the
-    use, by their distance from it, and the first inputs."""
+    use, by their distance from it, and the first inputs. In language modelling every input is
+    relevant."""
+    if case.task.gap is None:
+        return
     examples, used = case.scored, case.scored_used
-    length, steps = case.task.length, np.arange(case.task.length)
+    length = case.task.length
     inputs = examples.inputs if examples.inputs.ndim == 3 else examples.inputs[..., None]
-    relevant = (examples.info_times[..., None] == steps).any(axis=2)  # [examples, uses, time]
+    relevant = [info_mask(examples, use, length) for use in range(used.shape[1])]
+    relevant = np.stack(relevant, axis=1)  # [examples, uses, time]
     places = [
         (f"{-distance} steps before the use", examples.use_times + distance, distance == 0)
         for distance in _NEAR
@@ -210,9 +214,9 @@ def evaluation(case: Case) -> None:
             )
     everything = {**sets, "training": case.examples}
     for (left_name, left), (right_name, right) in itertools.combinations(everything.items(), 2):
-        if own:
+        if own and case.task.gap is not None:
             same = not case.relevant_rows(left).isdisjoint(case.relevant_rows(right))
-        else:  # drawn afresh: one example may come twice, but not all of them in order
+        else:  # drawn afresh, or short pieces of a text: one may come twice, but not all in order
             count = min(len(left.inputs), len(right.inputs))
             same = np.array_equal(left.inputs[:count], right.inputs[:count])
         require(not same, f"{left_name} and {right_name} have examples in common")

@@ -11,7 +11,7 @@ from lstm_jax import keys
 from lstm_jax.arrays import PyTree
 from lstm_jax.tasks.base import EVALUATION_SIZES, Example, Split, Task
 
-DRAWN = 2048  # examples that the clauses look at
+DRAWN = 2048  # examples that the clauses look at; where nothing is scored on them, an eighth
 _SEED = 20150827  # any: the examples that clauses look at are fixed
 _GROUP = 50  # uses from which a prediction is fitted
 _QUANTILES = np.linspace(0.1, 0.9, 9)
@@ -44,9 +44,11 @@ class Case:
         return _jit(jax.vmap(self.task.sample, in_axes=(None, 0)))
 
     def draw(self, key=None) -> Example:
-        """`DRAWN` fresh examples, the same at each call with the same key."""
+        """Fresh examples, the same at each call with the same key."""
         key = jax.random.key(_SEED) if key is None else key
-        drawn = self._compiled_sample(self.data, jax.random.split(key, DRAWN))
+        # Of a task with evaluation sets of its own, predictors are scored on those.
+        count = DRAWN if self.task.evaluation_set is None else DRAWN // 8
+        drawn = self._compiled_sample(self.data, jax.random.split(key, count))
         return jax.tree.map(np.asarray, drawn)
 
     def traced(self) -> str:
@@ -215,10 +217,7 @@ class Case:
 
     def info_mask(self, use: int) -> np.ndarray:
         """`[examples, time]`, True at the relevant inputs of a use."""
-        info = self.examples.info_times[:, use]
-        mask = np.zeros((len(info), self.task.length + 1), bool)  # the last column takes -1
-        np.put_along_axis(mask, info, True, axis=1)
-        return mask[:, :-1]
+        return info_mask(self.examples, use, self.task.length)
 
     @functools.cached_property
     def all_infos(self) -> np.ndarray:
@@ -271,8 +270,17 @@ class Case:
 
     def relevant_rows(self, examples: Example) -> set[bytes]:
         """The relevant inputs of each example, as bytes."""
-        rows = set()
-        for inputs, info in zip(examples.inputs, examples.info_times, strict=True):
-            steps = np.unique(info[info >= 0])
-            rows.add((inputs[steps] if len(steps) else inputs).tobytes())
-        return rows
+        uses, length = range(examples.info_times.shape[1]), self.task.length
+        relevant = np.any([info_mask(examples, use, length) for use in uses], axis=0)
+        relevant |= ~relevant.any(axis=1, keepdims=True)  # all inputs where none is named
+        return {
+            inputs[own].tobytes() for inputs, own in zip(examples.inputs, relevant, strict=True)
+        }
+
+
+def info_mask(examples: Example, use: int, length: int) -> np.ndarray:
+    """`[examples, time]`, True at the relevant inputs of a use of examples so many steps long."""
+    info = examples.info_times[:, use]
+    mask = np.zeros((len(info), length + 1), bool)  # the last column takes -1
+    np.put_along_axis(mask, info, True, axis=1)
+    return mask[:, :-1]

@@ -1,0 +1,54 @@
+"""Downloads data sets, once: `python -m lstm_jax.datasets.prepare mnist`.
+
+They are prepared by TFDS, in the one format that needs no TensorFlow.
+"""
+
+import argparse
+import contextlib
+import sys
+
+from lstm_jax.datasets.base import new_builder, require_prepared
+from lstm_jax.datasets.tensorflow_free import without_tensorflow
+from lstm_jax.errors import InputError, MissingExtraError, first_line
+
+
+def prepare(name: str) -> str:
+    """Downloads and prepares a set of TFDS below `directory()` unless it is there.
+
+    Returns:
+      The folder in which it lies.
+
+    Raises:
+      InputError: TFDS has no such set, or it cannot be downloaded or written.
+      MissingExtraError: the extra `data` is not installed.
+    """
+    with contextlib.suppress(InputError):
+        return require_prepared(name)
+    builder = new_builder(name)
+    try:
+        with without_tensorflow():
+            builder.download_and_prepare()
+    except (InputError, MissingExtraError):
+        raise
+    except Exception as error:  # of the network, the disk, or a package of that set alone
+        raise InputError(f"data set {name}: cannot be prepared: {first_line(error)}") from error
+    return require_prepared(name)
+
+
+def main(arguments: list[str]) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lstm_jax.datasets.prepare", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("names", nargs="+", help="as TFDS knows them: mnist, cifar10")
+    for name in parser.parse_args(arguments).names:
+        try:
+            print(f"{name}: in {prepare(name)}")
+        except (InputError, MissingExtraError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
