@@ -98,7 +98,7 @@ def describe(
     task: Task, spec: str, options: dict, argument: int, split: str, example: Example, stream: dict
 ) -> dict:
     """What the `.json` says, but for the hash."""
-    lags = np.asarray(example.lag)[np.asarray(counted(example)) > 0]
+    lags = np.asarray(example.lag)[np.asarray(counted(task, example)) > 0]
     return {
         "format": 1,
         "task": spec,
@@ -117,6 +117,7 @@ def describe(
         "output_size": task.output_size,
         "length": task.length,
         "lags": [int(lags.min()), int(lags.max())],
+        "counted_from": task.counted_from,
         "chance": task.chance,
         "blind_loss": task.blind_loss,
         "solved_at": task.solved_at,
