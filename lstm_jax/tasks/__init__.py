@@ -6,6 +6,7 @@ from lstm_jax.tasks.base import Example, Task, TaskConstructor
 from lstm_jax.tasks.copying import copy
 from lstm_jax.tasks.delayed_match import delayed_match
 from lstm_jax.tasks.digits import digits
+from lstm_jax.tasks.film import film
 from lstm_jax.tasks.induction import induction
 from lstm_jax.tasks.latch import latch
 from lstm_jax.tasks.long_lag import long_lag
@@ -38,6 +39,7 @@ TASKS: dict[str, TaskConstructor] = {
     "parity": parity,
     "sentences": sentences,
     "agreement": agreement,
+    "film": film,
     "digits": digits,
 }
 
