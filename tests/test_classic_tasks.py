@@ -403,24 +403,6 @@ def test_induction_asks_what_followed():
     assert (anywhere.use_times == 63).all()
 
 
-@pytest.mark.parametrize("name", ["recall", "delayed_match"])
-def test_a_fixed_length_is_filled_by_the_lead_in(name):
-    """Gap and length are then not confounded."""
-    for gap in (1, 20, 40):
-        task = TASKS[name](gap, length=41)
-        example = drawn(name, gap, length=41)
-        assert task.length == example.inputs.shape[1] == 41
-        if gap < 40:
-            assert_uniform(example.info_times, 0, 41 - gap)
-        assert (example.lag == gap).all()
-    assert TASKS[name](40, length=41).fixed_position
-    with pytest.raises(InputError, match="length=41: must be a whole number, at least 42"):
-        TASKS[name](41, length=41)
-    np.testing.assert_array_equal(
-        drawn(name, 20, length=37).inputs, drawn(name, 20, lead_in=16).inputs
-    )
-
-
 def test_half_of_the_tests_match():
     example = drawn("delayed_match", 6)
     shown = np.take_along_axis(example.inputs, example.info_times[:, 0], axis=1)
