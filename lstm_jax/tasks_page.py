@@ -45,7 +45,7 @@ def lags(task: Task) -> tuple[str, str]:
     sample = jax.jit(jax.vmap(task.sample, in_axes=(None, 0)))
     data = task.load() if task.zero_data is None else task.zero_data()
     example = sample(data, jax.random.split(jax.random.key(0), _DRAWN))
-    asked = np.asarray(counted(example)) > 0
+    asked = np.asarray(counted(task, example)) > 0
     example = Example(*map(np.asarray, example))
     steps = example.info_times
     first = np.where(steps >= 0, steps, task.length).min(axis=-1)

@@ -264,7 +264,7 @@ def _evaluate(
 
     def one(example, predictions, weight):
         correct = jax.vmap(task.correct)(predictions, example.targets)
-        weights = weight * counted(example)
+        weights = weight * counted(task, example)
         return Score(
             loss=weight * example_loss(task, predictions, example),
             correct=jnp.sum(jnp.where(correct, weights, jnp.zeros_like(weights))),

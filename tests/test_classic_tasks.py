@@ -13,6 +13,7 @@ from scipy import stats
 
 from lstm_jax.errors import InputError
 from lstm_jax.tasks import TASKS
+from lstm_jax.tasks.base import evaluation_set
 
 COUNT = 4096
 
@@ -50,6 +51,7 @@ def test_floor_of_copy(delay, layout):
         ("multiplication", {}, 0.048611, 0.2821),
         ("latch", {}, 0.6931, 1 / 2),
         ("two_sequence", {}, 0.6931, 1 / 2),
+        ("two_sequence", {"noise": "targets"}, 0.09, 1 / 2),
         ("temporal_order", {}, 1.3863, 1 / 4),
         ("temporal_order", {"items": 3}, 2.0794, 1 / 8),
         ("recall", {"symbols": 2}, 0.6931, 1 / 2),
@@ -230,6 +232,40 @@ def test_ceiling_of_noisy_two_sequence(onset, wrong):
     assert (values - np.sign(values)).mean() == pytest.approx(0, abs=0.03)
 
 
+def test_noisy_targets_of_1997():
+    """Class 1 starts with 1 and is to give 0.2; noise of variance 0.1 on targets, none on the first
+    values; evaluation sets have the expectations alone."""
+    task = TASKS["two_sequence"](97, noise="targets")
+    example = drawn("two_sequence", 97, noise="targets")
+    first = example.inputs[:, :3, 0]
+    assert set(np.unique(first)) == {-1, 1}
+    assert (first == first[:, :1]).all()
+    expected = np.where(first[:, 0] == 1, 0.2, 0.8)
+    noise = example.targets[:, 0, 0] - expected
+    assert noise.var() == pytest.approx(0.1, rel=4 * (2 / COUNT) ** 0.5)
+    assert stats.kstest(noise / 0.1**0.5, "norm").pvalue > 1e-3
+    # Nothing that is seen tells the noise.
+    last = np.take_along_axis(example.inputs[..., 0], example.use_times - 1, axis=1)[:, 0]
+    assert abs(np.corrcoef(noise, last)[0, 1]) < 4 / COUNT**0.5
+    assert abs(np.corrcoef(noise, expected)[0, 1]) < 4 / COUNT**0.5
+    report = evaluation_set(task, (), "report")
+    np.testing.assert_allclose(
+        report.targets[:, 0, 0], np.where(report.inputs[:, 0, 0] == 1, 0.2, 0.8), rtol=1e-6
+    )
+    for answer, right in [(0.12, True), (0.29, True), (0.31, False), (0.09, False), (0.8, False)]:
+        assert bool(task.correct(np.float32([answer]), np.float32([0.2]))) == right
+
+
+def test_losses_of_noisy_targets_in_training():
+    """0.19 for who answers 0.5 always; 0.1 for who gives the expectation, who cannot do better."""
+    task = TASKS["two_sequence"](20, noise="targets")
+    example = drawn("two_sequence", 20, noise="targets")
+    expected = np.asarray(jax.vmap(task.oracle)(example.inputs))
+    for answers, loss in [(np.full_like(expected, 0.5), 0.19), (expected, 0.1)]:
+        losses = np.square(answers - example.targets)
+        assert losses.mean() == pytest.approx(loss, abs=4 * float(losses.std()) / COUNT**0.5)
+
+
 def test_latch_is_as_long_as_its_gap():
     example = drawn("latch", 30, onset=2)
     assert example.inputs.shape == (COUNT, 32, 2)
@@ -367,24 +403,6 @@ def test_induction_asks_what_followed():
     assert (anywhere.use_times == 63).all()
 
 
-@pytest.mark.parametrize("name", ["recall", "delayed_match"])
-def test_a_fixed_length_is_filled_by_the_lead_in(name):
-    """Gap and length are then not confounded."""
-    for gap in (1, 20, 40):
-        task = TASKS[name](gap, length=41)
-        example = drawn(name, gap, length=41)
-        assert task.length == example.inputs.shape[1] == 41
-        if gap < 40:
-            assert_uniform(example.info_times, 0, 41 - gap)
-        assert (example.lag == gap).all()
-    assert TASKS[name](40, length=41).fixed_position
-    with pytest.raises(InputError, match="length=41: must be a whole number, at least 42"):
-        TASKS[name](41, length=41)
-    np.testing.assert_array_equal(
-        drawn(name, 20, length=37).inputs, drawn(name, 20, lead_in=16).inputs
-    )
-
-
 def test_half_of_the_tests_match():
     example = drawn("delayed_match", 6)
     shown = np.take_along_axis(example.inputs, example.info_times[:, 0], axis=1)
@@ -429,7 +447,7 @@ def test_agreement_is_with_the_latest_subject():
         ("selective_copy", 3, {}, "gap=3: must be a whole number, at least 4"),
         ("temporal_order", 20, {"items": 4}, "items=4: allowed are 2, 3"),
         ("temporal_order", 19, {"layout": "pascanu"}, "layout=pascanu: length=19"),
-        ("two_sequence", 5, {"noise": "none"}, "noise=none: allowed are distractors, everywhere"),
+        ("two_sequence", 5, {"noise": "none"}, "noise=none: allowed are distractors, everywhere, "),
         ("two_sequence", 5, {"onset": 0}, "onset=0"),
         ("latch", 5, {"onset": 0}, "onset=0"),
         ("long_lag", 5, {"layout": "2b"}, "layout=2b: allowed are regular, random"),

@@ -27,7 +27,14 @@ def exported(folder, *flags):
 
 @pytest.mark.parametrize(
     ("task", "gap"),
-    [("recall", 5), ("adding", 10), ("copy:layout=variable:scored=all", 30), ("agreement", 4)],
+    [
+        ("recall", 5),
+        ("adding", 10),
+        ("copy:layout=variable:scored=all", 30),
+        ("agreement", 4),
+        ("two_sequence:noise=targets", 9),
+        ("film", 6),
+    ],
 )
 def test_the_report_set_is_the_one_that_networks_are_scored_on(tmp_path, task, gap):
     ((arrays, about),) = exported(tmp_path, f"--task={task}", f"--gaps={gap}").values()
@@ -40,7 +47,7 @@ def test_the_report_set_is_the_one_that_networks_are_scored_on(tmp_path, task, g
         assert about["arrays"][name]["dtype"] == str(arrays[name].dtype)
     assert (about["task"], about["gap"], about["split"]) == (task, gap, "report")
     assert about["chance"] == built.chance
-    assert about["tolerance"] == (0.04 if task == "adding" else None)
+    assert about["tolerance"] == {"adding": 0.04, "two_sequence:noise=targets": 0.1}.get(task)
     assert about["licence"] == "CC0-1.0"
 
 
@@ -143,13 +150,25 @@ def scored(folder, predictions, name):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def test_predictions_are_scored_as_ours_are(tmp_path):
+@pytest.mark.parametrize(
+    ("task", "gap", "chance", "lags"),
+    [
+        ("agreement:lead_in=2", 2, "0.375", {lag: "" for lag in range(2, 7)}),
+        (
+            "film:lead_in=2",
+            6,
+            "0.25",
+            {lag: " (not counted)" if lag < 6 else "" for lag in (*range(1, 5), *range(6, 13))},
+        ),
+    ],
+)
+def test_predictions_are_scored_as_ours_are(tmp_path, task, gap, chance, lags):
     catalogue = Catalogue(CELLS, TASKS)
     (trial,) = make_sweep(
         catalogue,
-        task="agreement:lead_in=2",
+        task=task,
         cells=["rnn"],
-        gaps=[2],
+        gaps=[gap],
         seeds=[0],
         learning_rates=[1e-2],
         settings=Settings(hidden_size=8, match="hidden", batch_size=8),
@@ -164,14 +183,48 @@ def test_predictions_are_scored_as_ours_are(tmp_path):
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[0], state.params)
     predictions = jax.jit(assembly.network.apply)(params, report.inputs, report.use_times)
 
-    exported(tmp_path, "--task=agreement:lead_in=2", "--gaps=2")
+    exported(tmp_path, f"--task={task}", f"--gaps={gap}")
     (name,) = [path.name for path in tmp_path.glob("*.npz")]
     done = scored(tmp_path, np.asarray(predictions), name)
     assert done.returncode == 0, done.stderr
     assert f"accuracy {own.accuracy[0]:.4f}" in done.stdout
-    assert "chance 0.375, solved at 0.9): not solved" in done.stdout
+    assert f"chance {chance}, solved at 0.9): not solved" in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("lag ")]
-    assert [line.split(":")[0] for line in lines] == [f"lag {lag}" for lag in (2, 3, 4, 5, 6)]
+    assert [line.split(":")[0] for line in lines] == [f"lag {lag}" for lag in lags]
+    for line, note in zip(lines, lags.values(), strict=True):
+        assert line.endswith("(not counted)") == bool(note)
+
+
+def test_a_film_is_scored_by_lag(tmp_path):
+    """Answers made by hand: right where the lag is one of some, else wrong."""
+    ((arrays, about),) = exported(tmp_path, "--task=film", "--gaps=7").values()
+    targets, lag = arrays["targets"], arrays["lag"]
+    assert about["lags"] == [7, 13]
+    assert about["counted_from"] == 7
+
+    def answers(right):
+        said = np.where(right, targets, (targets + 1) % about["output_size"])
+        return np.eye(about["output_size"])[said]
+
+    short = score.score(answers(lag < 7), arrays, about)
+    assert (short["accuracy"], short["solved"]) == (0, False)
+    assert {lag: own["accuracy"] for lag, own in short["by_lag"].items()} == {
+        lag: float(lag < 7) for lag in (*range(1, 5), *range(7, 14))
+    }
+    long = score.score(answers(lag >= 7), arrays, about)
+    assert (long["accuracy"], long["solved"]) == (1, True)
+    some = score.score(answers(lag <= 10), arrays, about)
+    share = (lag[lag >= 7] <= 10).mean()
+    assert some["accuracy"] == pytest.approx(share, rel=1e-6)
+    assert some["by_lag"][10] == {"accuracy": 1, "answers": (lag == 10).sum()}
+    assert some["by_lag"][11]["accuracy"] == 0
+    # A set that was exported before there was the field counts all that is past.
+    before = {name: value for name, value in about.items() if name != "counted_from"}
+    past = score.score(answers(lag <= 10), arrays, before)
+    weights = arrays["weights"] * (lag >= 0)
+    assert past["accuracy"] == pytest.approx(
+        (weights * (lag <= 10)).sum() / weights.sum(), rel=1e-6
+    )
 
 
 def test_answers_within_the_tolerance_are_right(tmp_path):

@@ -95,6 +95,6 @@ def test_answers_that_do_not_count_ask_for_nothing():
     task = recall(5)
     example = evaluation_set(task, (), "monitor")
     one = jax.tree.map(lambda leaf: leaf[0], example)
-    weights = counted(one._replace(lag=jnp.full_like(one.lag, -1)))
+    weights = counted(task, one._replace(lag=jnp.full_like(one.lag, -1)))
     sums = information.bits(task, jnp.zeros((1, 8)), one.targets, weights)
     assert not np.asarray(sums).any()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lstm_jax.errors import BrokenClauseError, InputError
-from lstm_jax.tasks import Example, Task, check, new, recall
+from lstm_jax.tasks import Example, Task, adding, check, new, recall, two_sequence
 from lstm_jax.tasks.base import classified, cross_entropy, require_whole
 from lstm_jax.tasks.contract import CLAUSES, Case
 
@@ -108,6 +108,8 @@ BROKEN = {
         cue(10, load=lambda: ()),
         cue(10, licence=""),
         cue(10, floors=lambda data: None),
+        cue(10, counted_from=11),
+        cue(10, noisy_targets=True, oracle=None),
     ],
     "shapes": [
         changed_sample(lambda key, example: example._replace(targets=example.targets[0])),
@@ -122,6 +124,7 @@ BROKEN = {
     ],
     "times": [
         cue(10, place=lambda gap, cue_time: cue_time + 3 * gap),
+        cue(10, place=lambda gap, cue_time: cue_time + 8, counted_from=10),
         changed_sample(lambda key, example: example._replace(info_times=example.info_times + 20)),
     ],
     "lag": [changed_sample(lambda key, example: example._replace(lag=example.lag + 1))],
@@ -227,6 +230,24 @@ def test_an_oracle_that_may_be_wrong_is_as_good_as_the_ceiling_says(ceiling, hol
     else:
         with pytest.raises(BrokenClauseError, match="oracle"):
             CLAUSES["oracle"](Case(10, task, ()))
+
+
+def biased(inputs):
+    """The expectation of `two_sequence:noise=targets`, and somewhat more in one class."""
+    expected = two_sequence(10, noise="targets").oracle(inputs)
+    return jnp.where(expected > 0.5, expected + 0.05, expected)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (two_sequence(10, noise="targets")._replace(oracle=biased), "must give their expectations"),
+        (adding(10)._replace(noisy_targets=True), "finds every target exactly"),
+    ],
+)
+def test_noisy_targets_have_their_expectations_for_an_oracle(task, message):
+    with pytest.raises(BrokenClauseError, match=message):
+        CLAUSES["oracle"](Case(10, task, ()))
 
 
 def test_the_best_constant_for_the_loss_may_be_another_one():

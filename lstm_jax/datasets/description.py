@@ -31,15 +31,16 @@ def of_task(task: Task, spec: str, options: dict, argument: int, targets: jnp.dt
         "solved_at": task.solved_at,
         "stop_at": stop_at(task),
         "ceiling": task.ceiling,
+        "counted_from": task.counted_from,
         "tolerance": None if jnp.issubdtype(targets, jnp.integer) else _tolerance(task),
         "licence": task.licence,
         "made_by": f"lstm_jax {lstm_jax.__version__}",
     }
 
 
-def of_examples(example: Example) -> dict:
+def of_examples(task: Task, example: Example) -> dict:
     """What a batch of examples is: their number, shapes and dtypes, and the lags of answers."""
-    lags = np.asarray(example.lag)[np.asarray(counted(example)) > 0]
+    lags = np.asarray(example.lag)[np.asarray(counted(task, example)) > 0]
     return {
         "examples": len(example.inputs),
         "arrays": {

@@ -201,7 +201,7 @@ def _sets(asked: _Asked, given: argparse.Namespace) -> Iterator[tuple[str, bytes
                 ),
                 "split": given.split,
                 **stream,
-                **description.of_examples(example),
+                **description.of_examples(task, example),
                 "frozen_version": version,
                 "content": frozen.checksum(example),
             }

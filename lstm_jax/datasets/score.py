@@ -15,7 +15,7 @@ import numpy as np
 
 
 def score(predictions: np.ndarray, arrays: dict, about: dict) -> dict:
-    """Accuracy over all answers that are asked for, and by lag.
+    """Accuracy over all answers that count, and by lag of all that ask for something past.
 
     Args:
       predictions: `[examples, uses, outputs]`; of classes, any scores that rise with belief.
@@ -38,14 +38,20 @@ def score(predictions: np.ndarray, arrays: dict, about: dict) -> dict:
         right = predictions.argmax(axis=-1) == targets
     else:
         right = (np.abs(predictions - targets) < about["tolerance"]).all(axis=-1)
-    weights = np.where(lag >= 0, arrays["weights"], 0).astype(np.float64)
+    weights = arrays["weights"].astype(np.float64)
     by_lag = {}
-    for value in np.unique(lag[weights > 0]):
+    for value in np.unique(lag[(weights > 0) & (lag >= 0)]):
         own = weights * (lag == value)
         share = float((own * right).sum() / own.sum())
         by_lag[int(value)] = {"accuracy": share, "answers": int((own > 0).sum())}
+    weights = np.where(lag >= counted_from(about), weights, 0)
     accuracy = float((weights * right).sum() / weights.sum())
     return {"accuracy": accuracy, "solved": accuracy >= about["solved_at"], "by_lag": by_lag}
+
+
+def counted_from(about: dict) -> int:
+    """The smallest lag that counts in accuracy; the field came later than the first sets."""
+    return about.get("counted_from", 0)
 
 
 def read(path: str) -> tuple[dict, dict]:
@@ -73,7 +79,8 @@ def lines(found: dict, about: dict) -> list:
     ]
     if len(found["by_lag"]) > 1:
         for lag, own in found["by_lag"].items():
-            told.append(f"lag {lag}: {own['accuracy']:.4f} of {own['answers']}")
+            note = "" if lag >= counted_from(about) else " (not counted)"
+            told.append(f"lag {lag}: {own['accuracy']:.4f} of {own['answers']}{note}")
     return told
 
 

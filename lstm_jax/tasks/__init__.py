@@ -8,6 +8,7 @@ from lstm_jax.tasks.cifar10 import cifar10
 from lstm_jax.tasks.copying import copy
 from lstm_jax.tasks.delayed_match import delayed_match
 from lstm_jax.tasks.digits import digits
+from lstm_jax.tasks.film import film
 from lstm_jax.tasks.imdb import imdb
 from lstm_jax.tasks.induction import induction
 from lstm_jax.tasks.latch import latch
@@ -43,6 +44,7 @@ TASKS: dict[str, TaskConstructor] = {
     "parity": parity,
     "sentences": sentences,
     "agreement": agreement,
+    "film": film,
     "digits": digits,
     "mnist": mnist,
     "cifar10": cifar10,

@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.tasks.base import SURE, Example, Task, below, classification, require_whole
+from lstm_jax.tasks.base import (
+    SURE,
+    Example,
+    Task,
+    below,
+    classification,
+    longest_lead_in,
+    require_whole,
+)
 
 _FORMS = 4  # gender and number: il, elle, ils, elles
 _NOUNS = 4  # of each form
@@ -12,7 +20,7 @@ _ADVERBS = 8
 _WAIT = 4  # longest way from pronoun to verb, and from there to the next subject
 
 
-def agreement(gap: int, *, subjects: int = 2, lead_in: int = 8) -> Task:
+def agreement(gap: int, *, subjects: int = 2, lead_in: int = 8, length: int | None = None) -> Task:
     """A subject is named, then its pronoun is asked for, then the number of its verb; then comes
     the next subject. At gap 4 (subject S, object o, adverb a)::
 
@@ -34,18 +42,21 @@ def agreement(gap: int, *, subjects: int = 2, lead_in: int = 8) -> Task:
     Args:
       gap: steps from a subject to its pronoun.
       subjects: how many come one after another.
-      lead_in: longest lead-in, in steps.
+      lead_in: longest lead-in, in steps; not read with `length`.
+      length: steps of an example, which the lead-in fills, so that it is the same at every gap; as
+        few as may be if None.
 
     Raises:
-      InputError: a gap or subjects below 1, or a negative lead-in.
+      InputError: a gap or subjects below 1, a negative lead-in, or a length too small.
     """
     require_whole("gap", gap, 1)
     require_whole("subjects", subjects, 1)
-    require_whole("lead_in", lead_in, 0)
+    needed = subjects * (gap + 2 * _WAIT)
+    lead_in = longest_lead_in(lead_in, length, needed)
     nouns = _FORMS * _NOUNS  # a noun's form is its number modulo 4
     pronoun = 2 * nouns + _ADVERBS  # subjects, objects, adverbs, and the two questions
     verb = pronoun + 1
-    length = lead_in + subjects * (gap + 2 * _WAIT)
+    length = lead_in + needed
     order = np.arange(subjects)
 
     def sample(data, key):

@@ -38,7 +38,8 @@ class Example(NamedTuple):
       use_times: `[uses]`, the step at which the answer is read; -1 where there is no such use.
       lag: `[uses]`, use time minus time of the last relevant input; -1 where there is no such use.
         A use that asks for nothing past, such as the blanks before a copy, has a use time and a
-        weight, but neither info times nor a lag: it is trained, and not counted in accuracy.
+        weight, but neither info times nor a lag: it is trained, and not counted in accuracy. The
+        input at the use itself may tell its answer.
     """
 
     inputs: Array
@@ -70,8 +71,8 @@ class Task(NamedTuple):
     Attributes:
       name: as registered.
       gap: the minimal time lag in steps (Hochreiter & Schmidhuber 1997): the smallest `lag` over
-        examples; None for language modelling, where nobody knows it: there every use has the input
-        at its own step for its only info time, and lag 0.
+        examples of the uses that count; None for language modelling, where nobody knows it: there
+        every use has the input at its own step for its only info time, and lag 0.
       kind: `tokens` or `dense`.
       input_size: number of symbols, or features of one input.
       output_size: width of a prediction.
@@ -103,6 +104,12 @@ class Task(NamedTuple):
         `datasets.prepared` takes it; None where there is none.
       zero_data: with `data_set`: () -> zeros in the structure of what `load` returns, of any
         lengths, from which to read what hangs on no values.
+      counted_from: the smallest lag of a use that counts in accuracy. Uses of shorter lags are
+        trained, and have their lags in every example, but whether a task is solved does not hang on
+        them.
+      noisy_targets: True where the targets that `sample` draws are noisy. The oracle's answers are
+        then their expectations given the inputs, and stand in place of the targets wherever
+        something is scored: in the evaluation sets, and in what `blind_loss` is the loss of.
     """
 
     name: str
@@ -130,6 +137,8 @@ class Task(NamedTuple):
     floors: Callable[[PyTree], Floors] | None = None
     data_set: str | None = None
     zero_data: Callable[[], PyTree] | None = None
+    counted_from: int = 0
+    noisy_targets: bool = False
 
 
 TaskConstructor = Callable[..., Task]
@@ -164,7 +173,7 @@ def evaluation_set(task: Task, data: PyTree, split: Split) -> Example:
         return task.evaluation_set(data, split)
     # Always as many, so that a sampler is compiled once for both sets.
     example_keys = jax.random.split(keys.evaluation(split), max(EVALUATION_SIZES.values()))
-    drawn = _batched(task.sample)(data, example_keys)
+    drawn = noise_free(task, _batched(task.sample)(data, example_keys))
     size = EVALUATION_SIZES[split]
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[:size]), drawn)
 
@@ -172,6 +181,13 @@ def evaluation_set(task: Task, data: PyTree, split: Split) -> Example:
 @functools.lru_cache(maxsize=32)
 def _batched(sample: SampleFn) -> Callable[[PyTree, Key], Example]:
     return jax.jit(jax.vmap(sample, in_axes=(None, 0)))
+
+
+def noise_free(task: Task, examples: Example) -> Example:
+    """Batched examples with the expectations of their targets, where these are noisy."""
+    if not task.noisy_targets:
+        return examples
+    return examples._replace(targets=jax.vmap(task.oracle)(examples.inputs))
 
 
 def training_batch(task: Task, data: PyTree, root: Key, update: Array, size: int) -> Example:
@@ -200,9 +216,11 @@ def example_loss(task: Task, predictions: Array, example: Example) -> Array:
     return jnp.sum(losses * example.weights) / jnp.sum(example.weights)
 
 
-def counted(example: Example) -> Array:
-    """`[uses]`, what each use counts for in accuracy: its weight, or 0 where nothing is asked."""
-    return jnp.where(example.lag >= 0, example.weights, jnp.zeros_like(example.weights))
+def counted(task: Task, example: Example) -> Array:
+    """`[uses]`, what each use counts for in accuracy: its weight, or 0 where it asks for nothing
+    past, or for something later than the task counts from."""
+    counts = example.lag >= task.counted_from
+    return jnp.where(counts, example.weights, jnp.zeros_like(example.weights))
 
 
 def classification(*, classes: int, **fields) -> Task:

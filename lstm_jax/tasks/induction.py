@@ -6,13 +6,27 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.errors import require_among
-from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
+from lstm_jax.errors import InputError, require_among
+from lstm_jax.tasks.base import (
+    Example,
+    Task,
+    below,
+    classification,
+    longest_lead_in,
+    require_whole,
+)
 
 Layout = Literal["gap", "mamba"]
 
 
-def induction(gap: int, *, symbols: int = 15, lead_in: int = 16, layout: Layout = "gap") -> Task:
+def induction(
+    gap: int,
+    *,
+    symbols: int = 15,
+    lead_in: int = 16,
+    layout: Layout = "gap",
+    length: int | None = None,
+) -> Task:
     """The symbol that followed a special one must be said when the special one comes again.
 
     With a lead-in of 1 at gap 4 (special symbol S)::
@@ -36,18 +50,26 @@ def induction(gap: int, *, symbols: int = 15, lead_in: int = 16, layout: Layout 
     Args:
       gap: steps from the symbol to be said to the question; the length for `mamba`.
       symbols: how many beside the special one; chance is 1/symbols.
-      lead_in: longest lead-in, in steps; not read for `mamba`.
+      lead_in: longest lead-in, in steps; not read for `mamba`, nor with `length`.
       layout: where the pair stands.
+      length: steps of an example, which the lead-in fills, so that it is the same at every gap; as
+        few as may be if None. Not for `mamba`.
 
     Raises:
-      InputError: an unknown layout, a gap below 1, a length below 4, or too few symbols.
+      InputError: an unknown layout, a gap below 1, too few symbols, a negative lead-in, a length
+        that is too small, or two of them.
     """
     require_among("layout", layout, typing.get_args(Layout))
     require_whole("symbols", symbols, 2)
-    require_whole("lead_in", lead_in, 0)
     by_gap = layout == "gap"
     require_whole("gap" if by_gap else "layout=mamba: length", gap, 1 if by_gap else 4)
-    length = lead_in + gap + 2 if by_gap else gap
+    if by_gap:
+        lead_in = longest_lead_in(lead_in, length, gap + 2)
+        length = lead_in + gap + 2
+    elif length is None:
+        length = gap
+    else:
+        raise InputError(f"length={length}: layout=mamba is given its length in place of the gap")
     places = lead_in + 1 if by_gap else gap - 2
     special = symbols
 

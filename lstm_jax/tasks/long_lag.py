@@ -6,13 +6,26 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.errors import require_among
-from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
+from lstm_jax.errors import InputError, require_among
+from lstm_jax.tasks.base import (
+    Example,
+    Task,
+    below,
+    classification,
+    longest_lead_in,
+    require_whole,
+)
 
 Layout = Literal["regular", "random"]
 
 
-def long_lag(gap: int, *, layout: Layout = "random", distractors: int = 50) -> Task:
+def long_lag(
+    gap: int,
+    *,
+    layout: Layout = "random",
+    distractors: int = 50,
+    length: int | None = None,
+) -> Task:
     """Was it x or y at the start? Many distractor symbols stand between.
 
     Layout `random` at gap 4 (b begins, e asks), in a sequence of the shortest length::
@@ -34,9 +47,13 @@ def long_lag(gap: int, *, layout: Layout = "random", distractors: int = 50) -> T
       gap: steps from x or y to the step after which it is asked for, at least.
       layout: random or regular distractors.
       distractors: number of distractor symbols, p in the paper.
+      length: steps of an example, the same at every gap: b then stands behind a lead-in of
+        distractors, drawn for each example. None for the paper's, where b stands at the start, and
+        for `regular`, whose order leaves no place for others.
 
     Raises:
-      InputError: an unknown layout, or a gap or distractors below 1.
+      InputError: an unknown layout, a gap or distractors below 1, or a length that is too small or
+        not for this layout.
     """
     require_whole("gap", gap, 1)
     require_among("layout", layout, typing.get_args(Layout))
@@ -45,28 +62,35 @@ def long_lag(gap: int, *, layout: Layout = "random", distractors: int = 50) -> T
     between = gap if regular else gap - 1
     extra = 0 if regular else between // 10
     start = 0 if regular else 1
-    length = start + gap + extra + 1
+    if regular and length is not None:
+        raise InputError(f"length={length}: not for layout=regular")
+    lead_in = longest_lead_in(0, length, start + gap + extra + 1)
+    length = lead_in + start + gap + extra + 1
     symbols = gap if regular else distractors
     begin, end = 2 + symbols, 3 + symbols
 
     def sample(data, key):
         del data
-        bits = jax.random.bits(key, (length + 2,))
+        bits = jax.random.bits(key, (length + 2 + (lead_in > 0),))
         chosen = below(bits[0], 2)
-        last = start + gap + below(bits[1], extra + 1)
+        told = start + (below(bits[-1], lead_in + 1) if lead_in else jnp.int32(0))
+        last = told + gap + below(bits[1], extra + 1)
         if regular:
             inputs = jnp.arange(1, length + 1, dtype=jnp.int32)  # a1 is symbol 2
         else:
-            inputs = 2 + below(bits[2:], symbols)
-            inputs = inputs.at[0].set(begin).at[last].set(end)
+            inputs = 2 + below(bits[2 : 2 + length], symbols)
+            inputs = inputs.at[told - 1].set(begin).at[last].set(end)
         return Example(
-            inputs=inputs.at[start].set(chosen),
+            inputs=inputs.at[told].set(chosen),
             targets=chosen[None],
             weights=jnp.ones(1),
-            info_times=jnp.full((1, 1), start, jnp.int32),
+            info_times=told[None, None],
             use_times=last[None],
-            lag=(last - start)[None],
+            lag=(last - told)[None],
         )
+
+    def oracle(inputs):
+        return jnp.min(inputs)[None]  # x and y are the smallest symbols, and there is one
 
     return classification(
         classes=2,
@@ -76,6 +100,6 @@ def long_lag(gap: int, *, layout: Layout = "random", distractors: int = 50) -> T
         input_size=2 + symbols + (0 if regular else 2),
         length=length,
         sample=sample,
-        oracle=lambda inputs: inputs[start][None],
-        fixed_position=True,
+        oracle=oracle,
+        fixed_position=lead_in == 0,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from lstm_jax.errors import InputError
-from lstm_jax.tasks.base import Example, Task
+from lstm_jax.tasks.base import Example, Task, evaluation_set
 
 
 def mixture(tasks: Sequence[Task]) -> Task:
@@ -60,6 +60,7 @@ def mixture(tasks: Sequence[Task]) -> Task:
 
     blinds = [task.blind if task.loss_blind is None else task.loss_blind for task in tasks]
     alike = all(np.array_equal(blind, blinds[0]) for blind in blinds)
+    own_sets = first.evaluation_set is not None or first.noisy_targets
     return first._replace(
         gap=min(task.gap for task in tasks),
         length=length,
@@ -71,7 +72,9 @@ def mixture(tasks: Sequence[Task]) -> Task:
         solved_at=max(task.solved_at for task in tasks),
         ceiling=mean("ceiling"),
         oracle=None,
-        evaluation_set=_mixed_sets(tasks, length) if first.evaluation_set else None,
+        noisy_targets=False,  # the sets have their expectations for targets
+        counted_from=0,
+        evaluation_set=_mixed_sets(tasks, length) if own_sets else None,
         fixed_position=False,
     )
 
@@ -80,9 +83,14 @@ def _padded(task: Task, length: int, uses: int, infos: int):
     """`task.sample`, its examples of a given size."""
 
     def sample(data, key):
-        return pad(task.sample(data, key), length, uses, infos)
+        return pad(_counting(task, task.sample(data, key)), length, uses, infos)
 
     return sample
+
+
+def _counting(task: Task, example: Example) -> Example:
+    """What does not count at its own gap does not in a mixture either: a lag of -1 says so at any."""
+    return example._replace(lag=jnp.where(example.lag >= task.counted_from, example.lag, -1))
 
 
 def pad(example: Example, length: int, uses: int, infos: int) -> Example:
@@ -109,8 +117,8 @@ def pad(example: Example, length: int, uses: int, infos: int) -> Example:
 def _mixed_sets(tasks: Sequence[Task], length: int):
     """Evaluation sets of tasks that have their own: each example at one gap, in turn."""
 
-    def evaluation_set(data, split):
-        sets = [task.evaluation_set(data, split) for task in tasks]
+    def mixed_set(data, split):
+        sets = [_counting(task, evaluation_set(task, data, split)) for task in tasks]
         uses = max(own.weights.shape[1] for own in sets)
         infos = max(own.info_times.shape[2] for own in sets)
         padded = [jax.vmap(lambda one: pad(one, length, uses, infos))(own) for own in sets]
@@ -118,4 +126,4 @@ def _mixed_sets(tasks: Sequence[Task], length: int):
         rows = np.arange(len(gaps))
         return jax.tree.map(lambda *leaves: jnp.stack(leaves)[gaps, rows], *padded)
 
-    return evaluation_set
+    return mixed_set

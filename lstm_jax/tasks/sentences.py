@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.errors import InputError, require_among
-from lstm_jax.tasks.base import Example, Task, below, classification, require_whole
+from lstm_jax.tasks.base import (
+    Example,
+    Task,
+    below,
+    classification,
+    longest_lead_in,
+    require_whole,
+)
 from lstm_jax.tasks.grammar import SHORTEST, Grammar, fill, fill_bits, make
 
 Language = Literal["english", "korean"]
@@ -75,7 +82,13 @@ _MARK = {"english": "grew", "korean": "자란"}
 _LONGEST_LEAD_IN = 16
 
 
-def sentences(gap: int, *, languages: int = 8, language: Language = "english") -> Task:
+def sentences(
+    gap: int,
+    *,
+    languages: int = 8,
+    language: Language = "english",
+    length: int | None = None,
+) -> Task:
     """Cloze: the speaker grew up somewhere, other people do other things, and what does the speaker
     speak? Words are symbols. At gap 9, with what a lead-in may say::
 
@@ -92,9 +105,11 @@ def sentences(gap: int, *, languages: int = 8, language: Language = "english") -
       gap: words from the place to the one before the answer; at least 3, in Korean 4.
       languages: how many, K; chance is 1/K, at most 12.
       language: the vocabulary and the order of words.
+      length: words of an example, which a longer lead-in of such sentences fills, so that it is the
+        same at every gap; as few as may be if None.
 
     Raises:
-      InputError: an unknown language, a gap that small, or languages below 2 or above 12.
+      InputError: an unknown language, a gap or length that small, or languages below 2 or above 12.
     """
     require_among("language", language, typing.get_args(Language))
     before, after, asks = _story(language)
@@ -110,9 +125,11 @@ def sentences(gap: int, *, languages: int = 8, language: Language = "english") -
     # The words between, for each form of the question that leaves a number that can be filled.
     between = [gap - len(after) - len(ask) for ask in asks]
     usable = [i for i, words in enumerate(between) if words == 0 or words >= SHORTEST]
-    length = _LONGEST_LEAD_IN + len(before) + 1 + gap
+    story = len(before) + 1 + gap
+    longest = longest_lead_in(_LONGEST_LEAD_IN, length, story)
+    length = longest + story
     steps = np.arange(length)
-    lead_ins = np.array([0, *range(SHORTEST, _LONGEST_LEAD_IN + 1)], np.int32)
+    lead_ins = np.array([0, *range(SHORTEST, longest + 1)], np.int32)
     needed = fill_bits(length)
 
     def sample(data, key):
@@ -155,6 +172,7 @@ def sentences(gap: int, *, languages: int = 8, language: Language = "english") -
         length=length,
         sample=sample,
         oracle=oracle,
+        fixed_position=len(lead_ins) == 1,
     )
 
 

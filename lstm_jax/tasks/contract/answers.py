@@ -28,7 +28,7 @@ def loss(case: Case) -> None:
         require(finite[used].all(), f"the loss or its gradient is not finite at {prediction[0, 0]}")
     losses, corrects, _ = case.score(case.perfect)
     require(corrects[used].all(), "correct is False for a perfect prediction")
-    mean, blind_mean = losses[used].mean(), case.score(case.loss_blind)[0][used].mean()
+    mean, blind_mean = losses[used].mean(), case.blind_scores[0][used].mean()
     require(
         mean < blind_mean,
         f"a perfect prediction has loss {mean:.4g}, the blind predictor {blind_mean:.4g}",
@@ -38,16 +38,16 @@ def loss(case: Case) -> None:
 def blind(case: Case) -> None:
     """The blind predictor scores `chance` and `blind_loss`."""
     task = case.task
-    corrects = case.score(case.blind)[1]
-    accuracy, accuracy_error = case.mean(corrects, asked=True)
-    asked = (case.scored_used & (case.scored.lag >= 0)).sum()
+    losses, corrects = case.blind_scores
+    accuracy, accuracy_error = case.mean(corrects, counted=True)
+    asked = (case.scored_used & (case.scored.lag >= task.counted_from)).sum()
     binomial = np.sqrt(task.chance * (1 - task.chance) / asked)
     require(
         abs(accuracy - task.chance) <= SIGMAS * max(accuracy_error, binomial),
         f"chance is {task.chance:.4f}, but the blind predictor is right on {accuracy:.4f} "
         f"of {asked} answers",
     )
-    mean, error = case.mean(case.score(case.loss_blind)[0])
+    mean, error = case.mean(losses)
     require(
         abs(mean - task.blind_loss) <= SIGMAS * error + 1e-5 * (1 + abs(task.blind_loss)),
         f"blind_loss is {task.blind_loss:.5f}, but the blind predictor's loss is {mean:.5f} "
@@ -69,8 +69,8 @@ def clock(case: Case) -> None:
 
 def leak(case: Case) -> None:
     """Who knows one input beside the relevant ones does no better than `blind`: inputs near the
-    use, by their distance from it, and the first inputs. In language modelling every input is
-    relevant."""
+    use, by their distance from it, and the first inputs. The relevant one of a use that asks for
+    nothing past is the one at the use itself. In language modelling every input is relevant."""
     if case.task.gap is None:
         return
     examples, used = case.scored, case.scored_used
@@ -78,6 +78,7 @@ def leak(case: Case) -> None:
     inputs = examples.inputs if examples.inputs.ndim == 3 else examples.inputs[..., None]
     relevant = [info_mask(examples, use, length) for use in range(used.shape[1])]
     relevant = np.stack(relevant, axis=1)  # [examples, uses, time]
+    relevant |= (examples.lag < 0)[..., None] & (examples.use_times[..., None] == np.arange(length))
     places = [
         (f"{-distance} steps before the use", examples.use_times + distance, distance == 0)
         for distance in _NEAR
@@ -132,6 +133,9 @@ def oracle(case: Case) -> None:
         f"oracle gives shape {list(answers.shape[1:])}: must be "
         f"{list(case.examples.targets.shape[1:])}, as the targets",
     )
+    if task.noisy_targets:
+        _expected(case, answers)
+        return
     agree, uses = case.agree(answers, case.examples.targets)[case.used], case.used.sum()
     if task.ceiling == 1:
         require(agree.all(), f"the oracle misses {uses - agree.sum()} of {uses} targets")
@@ -140,6 +144,22 @@ def oracle(case: Case) -> None:
         abs(agree.mean() - task.ceiling) <= SIGMAS * error,
         f"ceiling is {task.ceiling:.5f}, but the oracle finds {agree.mean():.5f} of {uses} targets",
     )
+
+
+def _expected(case: Case, answers: np.ndarray) -> None:
+    """Noisy targets are the oracle's answers on average, and about any one of these."""
+    noise = np.where(case.used[..., None], case.examples.targets - answers, 0)
+    require(np.any(noise != 0), "noisy_targets is set, but the oracle finds every target exactly")
+    for output in range(answers.shape[-1]):
+        groups = _binned(answers[..., output], case.used)
+        for group in np.unique(groups[case.used]):
+            own = noise[..., output][case.used & (groups == group)]
+            error = own.std() / np.sqrt(len(own))
+            require(
+                abs(own.mean()) <= SIGMAS * error,
+                f"targets differ from the oracle's answers by {own.mean():.4f} +- {error:.4f} on "
+                "average: the oracle must give their expectations",
+            )
 
 
 def splice(case: Case) -> None:

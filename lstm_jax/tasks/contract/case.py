@@ -9,7 +9,7 @@ import numpy as np
 
 from lstm_jax import keys
 from lstm_jax.arrays import PyTree
-from lstm_jax.tasks.base import EVALUATION_SIZES, Example, Split, Task
+from lstm_jax.tasks.base import EVALUATION_SIZES, Example, Split, Task, noise_free
 
 DRAWN = 2048  # examples that the clauses look at; where nothing is scored on them, an eighth
 _SEED = 20150827  # any: the examples that clauses look at are fixed
@@ -71,6 +71,11 @@ class Case:
         """`[examples, uses]`, where a use asks for something past."""
         return self.used & (self.examples.lag >= 0)
 
+    @functools.cached_property
+    def counted(self) -> np.ndarray:
+        """`[examples, uses]`, where a use counts in accuracy."""
+        return self.used & (self.examples.lag >= self.task.counted_from)
+
     @property
     def classes(self) -> bool:
         """Whether targets are classes; else they are values."""
@@ -84,19 +89,23 @@ class Case:
         sets = {}
         for split, size in EVALUATION_SIZES.items():
             if self.task.evaluation_set is None:
-                fresh = self.draw(keys.evaluation(split))
+                fresh = self.noise_free(self.draw(keys.evaluation(split)))
                 sets[split] = Example(*(leaf[:size] for leaf in fresh))
             else:
                 own = self.task.evaluation_set(self.data, split)
                 sets[split] = jax.tree.map(np.asarray, own)
         return sets
 
-    @property
+    def noise_free(self, examples: Example) -> Example:
+        """`base.noise_free`, in NumPy."""
+        return jax.tree.map(np.asarray, noise_free(self.task, examples))
+
+    @functools.cached_property
     def scored(self) -> Example:
         """The examples on which predictors are scored: the report set where the task has its own
-        (real data), else fresh ones."""
+        (real data), else fresh ones, their targets without noise."""
         own = self.task.evaluation_set is not None
-        return self.evaluation_sets["report"] if own else self.examples
+        return self.evaluation_sets["report"] if own else self.noise_free(self.examples)
 
     @property
     def scored_used(self) -> np.ndarray:
@@ -140,13 +149,18 @@ class Case:
         gradient are finite, each `[examples, uses]`."""
         return jax.tree.map(np.asarray, self._compiled_score(predictions, self.scored.targets))
 
-    def mean(self, scores: np.ndarray, chosen=slice(None), *, asked=False) -> tuple[float, float]:
+    @functools.cached_property
+    def blind_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """`[examples, uses]`, loss and correct of the blind predictions that are best for each."""
+        return self.score(self.loss_blind)[0], self.score(self.blind)[1]
+
+    def mean(self, scores: np.ndarray, chosen=slice(None), *, counted=False) -> tuple[float, float]:
         """Weighted mean over uses and its standard error, which allows for answers of one example
-        that hang together. `chosen` is a slice of examples; `asked` leaves uses out that ask for
-        nothing past, as accuracy does."""
+        that hang together. `chosen` is a slice of examples; `counted` leaves uses out that do not
+        count in accuracy."""
         weights = self.scored.weights[chosen].astype(np.float64)
-        if asked:
-            weights = np.where(self.scored.lag[chosen] >= 0, weights, 0)
+        if counted:
+            weights = np.where(self.scored.lag[chosen] >= self.task.counted_from, weights, 0)
         scores = np.where(weights > 0, scores[chosen], 0).astype(np.float64)
         total = weights.sum()
         mean = (weights * scores).sum() / total
@@ -165,7 +179,7 @@ class Case:
           gain in accuracy with its standard error, the same for the loss.
         """
         half = len(groups) // 2
-        losses, corrects = self.score(self.loss_blind)[0], self.score(self.blind)[1]
+        losses, corrects = self.blind_scores
         gains = np.zeros_like(losses), np.zeros_like(losses)
         fits = [self.score(candidate) for candidate in self._candidates(groups[:half], groups)]
         for group in np.unique(groups[:half][self.scored_used[:half]]):
@@ -179,7 +193,7 @@ class Case:
             gains[0][inside] = correct[inside].astype(losses.dtype) - corrects[inside]
             gains[1][inside] = losses[inside] - loss[inside]
         second = slice(half, None)
-        return self.mean(gains[0], second, asked=True), self.mean(gains[1], second)
+        return self.mean(gains[0], second, counted=True), self.mean(gains[1], second)
 
     def _candidates(self, early_groups: np.ndarray, groups: np.ndarray):
         """Predictions `[examples, uses, output]`, constant in each group: log frequencies for

@@ -62,6 +62,15 @@ def fields(case: Case) -> None:
         f"licence is {GENERATED}, which is for generated tasks, but the task loads data: must say "
         "the licence of that data",
     )
+    least = task.counted_from
+    require(
+        isinstance(least, int) and 0 <= least <= (task.gap or 0),
+        f"counted_from is {least!r}: must be an int from 0 to the gap",
+    )
+    require(
+        not task.noisy_targets or (task.oracle is not None and task.evaluation_set is None),
+        "noisy_targets needs an oracle, and no evaluation_set of its own",
+    )
 
 
 def shapes(case: Case) -> None:
@@ -161,7 +170,7 @@ def times(case: Case) -> None:
             (asks == (example.lag >= 0))[used].all(),
             "a use has info_times without a lag, or a lag without info_times",
         )
-        require((asks & used).any(axis=1).all(), "an example asks for nothing past")
+        require(case.counted.any(axis=1).all(), "an example asks for nothing past that counts")
 
 
 def lag(case: Case) -> None:
@@ -181,10 +190,10 @@ def lag(case: Case) -> None:
 
 
 def gap(case: Case) -> None:
-    """The smallest lag over examples is the task's gap, and is reached."""
+    """The smallest lag over examples is the task's gap, and is reached; of uses that count."""
     if case.task.gap is None:
         return
-    smallest = case.examples.lag[case.asked].min()
+    smallest = case.examples.lag[case.counted].min()
     require(
         smallest == case.task.gap,
         f"the smallest lag of {len(case.examples.lag)} examples is {smallest}, not the gap "
@@ -195,7 +204,7 @@ def gap(case: Case) -> None:
 def least_lag(case: Case) -> None:
     """No lag is below the gap (what `gap` says, where there are few examples)."""
     if case.task.gap is not None:
-        smallest = case.examples.lag[case.asked].min()
+        smallest = case.examples.lag[case.counted].min()
         require(smallest >= case.task.gap, f"a lag of {smallest} is below {case.task.gap}, the gap")
 
 
@@ -217,11 +226,12 @@ def same_key(case: Case) -> None:
 
 
 def position(case: Case) -> None:
-    """The last relevant input stands at varying steps, unless the task says `fixed_position`."""
+    """The last relevant input of a use that counts stands at varying steps, unless the task says
+    `fixed_position`."""
     if case.task.gap is None:
         return
     for use in range(case.used.shape[1]):
-        info = case.examples.info_times[case.asked[:, use], use]
+        info = case.examples.info_times[case.counted[:, use], use]
         if not len(info):
             continue
         if case.task.fixed_position:
