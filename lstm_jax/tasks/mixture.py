@@ -89,7 +89,7 @@ def _padded(task: Task, length: int, uses: int, infos: int):
 
 
 def _counting(task: Task, example: Example) -> Example:
-    """What does not count at its own gap does not in a mixture either: a lag of -1 says so at any."""
+    """What does not count at its own gap does not in a mixture either: -1 says so at any."""
     return example._replace(lag=jnp.where(example.lag >= task.counted_from, example.lag, -1))
 
 
