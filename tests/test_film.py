@@ -129,6 +129,13 @@ def test_people_plan_and_return_in_any_order():
     assert share == pytest.approx(1 / 2, abs=4 * 0.5 / COUNT**0.5)
 
 
+@pytest.mark.parametrize(("gap", "options"), [(5, {}), (4, {"people": 1, "lead_in": 0})])
+def test_the_contract_holds_at_the_smallest_gap(gap, options):
+    case = Case(gap, film(gap, **options), ())
+    for clause in ("fields", "times", "lag", "gap", "position", "blind", "oracle", "splice"):
+        CLAUSES[clause](case)
+
+
 def told(example, distance):
     """Where the label is the first event, the feature of that is a little brighter, at a distance
     from the frame."""

@@ -119,7 +119,8 @@ def _beats_blind(case: Case, groups: np.ndarray, who: str) -> None:
 
 
 def oracle(case: Case) -> None:
-    """From the inputs alone the oracle finds every target, or as many as `ceiling` says."""
+    """From the inputs alone the oracle finds every target, or as many as `ceiling` says; of noisy
+    targets, their expectations."""
     task = case.task
     if task.oracle is None:
         require(
