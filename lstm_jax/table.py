@@ -186,8 +186,13 @@ def _accuracies(curves: Sequence[Curve]) -> str:
 def _with_interval(value: float | None, interval: MeanInterval | None) -> str:
     if value is None:
         return "-"
-    ends = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
-    return f"{value:.3f}{ends}"
+    ends = f" [{_fixed(interval.low)}, {_fixed(interval.high)}]" if interval else ""
+    return _fixed(value) + ends
+
+
+def _fixed(value: float) -> str:
+    text = f"{value:.3f}"
+    return "0.000" if text == "-0.000" else text
 
 
 def _about(curves: Sequence[Curve]) -> list[str]:
