@@ -1,40 +1,45 @@
-"""TFDS where it wants TensorFlow: for sound, images, and the files of MNIST and CIFAR."""
+"""TFDS where it wants TensorFlow: to open files, to encode images, for a type of sound."""
 
 import contextlib
 import io
-import types
+import os
 from collections.abc import Iterator
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
 
 from lstm_jax.errors import InputError
 
-# Builders that open files through TensorFlow.
-_OPENERS = ("mnist", "cifar")
+# What modules of TFDS take from TensorFlow while they prepare sets that tasks are made of.
+_LENT = SimpleNamespace(
+    compat=SimpleNamespace(as_text=os.fsdecode),
+    dtypes=SimpleNamespace(as_dtype=np.dtype),
+    errors=SimpleNamespace(ResourceExhaustedError=OSError, UnimplementedError=NotImplementedError),
+    io=SimpleNamespace(
+        gfile=SimpleNamespace(GFile=open, exists=os.path.exists, remove=os.remove),
+    ),
+)
 
 
 @contextlib.contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Within it TFDS makes builders of sets with sound, encodes images, and opens the files of
-    MNIST and CIFAR, in the ways of Python, NumPy and Pillow.
+    """Within it TFDS downloads, extracts, shuffles and writes sets of images, sound and text, and
+    makes builders of them, in the ways of Python, NumPy and Pillow.
 
     Images become PNG as with TensorFlow: the same pixels, not the same bytes.
     """
-    from tensorflow_datasets import image_classification
+    from tensorflow_datasets.core import shuffle
+    from tensorflow_datasets.core.download import downloader, extractor
     from tensorflow_datasets.core.features import audio_feature, image_feature
+    from tensorflow_datasets.image_classification import cifar, mnist
 
-    def lend(module, **attributes):
-        stack.enter_context(mock.patch.object(module, "tf", types.SimpleNamespace(**attributes)))
-
+    encoder, own_type = image_feature._ImageEncoder, property(lambda feature: feature.np_dtype)
     with contextlib.ExitStack() as stack:
-        lend(audio_feature, dtypes=types.SimpleNamespace(as_dtype=np.dtype))
-        own = property(lambda feature: feature.np_dtype)
-        stack.enter_context(mock.patch.object(audio_feature.Audio, "dtype", own))
-        for module in _OPENERS:
-            files = types.SimpleNamespace(gfile=types.SimpleNamespace(GFile=open))
-            lend(getattr(image_classification, module), io=files)
-        stack.enter_context(mock.patch.object(image_feature._ImageEncoder, "_encode_image", _png))
+        for module in (audio_feature, cifar, downloader, extractor, mnist, shuffle):
+            stack.enter_context(mock.patch.object(module, "tf", _LENT))
+        stack.enter_context(mock.patch.object(encoder, "_encode_image", _png))
+        stack.enter_context(mock.patch.object(audio_feature.Audio, "dtype", own_type))
         yield
 
 

@@ -102,11 +102,12 @@ def labelled_task(
     question = steps - 1 + gap
     low, high = loudness
     noises = (gap - 1) * features if padding == "noise" else 0
-    after = np.zeros((gap, features), np.float32)  # the padding and the question
+    after = np.zeros((gap, features + 1), np.float32)  # the padding and the question
     if padding == "fixed":
-        after[:] = np.random.RandomState(FIXED_NOISE_SEED).standard_normal(after.shape)
-    flags = np.zeros((steps + gap, 1), np.float32)
-    flags[question] = 1
+        fixed = np.random.RandomState(FIXED_NOISE_SEED).standard_normal((gap, features))
+        after[:, :-1] = fixed
+    after[-1, -1] = 1
+    unflagged = np.zeros((steps + gap, 1), np.float32)
     info_times = np.arange(steps, dtype=np.int32)
 
     def example(xp, inputs, labels, uniform):
@@ -116,14 +117,15 @@ def labelled_task(
         def same(value):
             return xp.broadcast_to(value, (*axes, *value.shape))
 
-        last = same(after)
+        def without_flag(values):
+            return xp.concatenate([values, same(unflagged[: values.shape[-2]])], axis=-1)
+
+        pieces = [without_flag(encode(inputs)), same(after)]
         if noises:
-            noise = low + (high - low) * uniform
-            last = [noise.reshape(*axes, gap - 1, features), last[..., :1, :]]
-            last = xp.concatenate(last, axis=-2)
-        values = xp.concatenate([encode(inputs), last], axis=-2)
+            noise = (low + (high - low) * uniform).reshape(*axes, gap - 1, features)
+            pieces[1:] = [without_flag(noise), same(after[-1:])]
         return Example(
-            inputs=xp.concatenate([values, same(flags)], axis=-1),
+            inputs=xp.concatenate(pieces, axis=-2),  # once: a set may fill gigabytes
             targets=labels[..., None],
             weights=xp.ones((*axes, 1), np.float32),
             info_times=same(info_times[None]),
