@@ -10,6 +10,7 @@ An example of T relevant steps at gap g is T + g steps long::
 The lag counts from step T - 1. `report` is the test split; `monitor` is held out from training.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from lstm_jax import keys
 from lstm_jax.arrays import Array, Key, PyTree
-from lstm_jax.tasks.base import Example, Split, Task, classification, require_whole
+from lstm_jax.tasks.base import Example, Split, Task, classification, quick_jit, require_whole
 
 # A frozen generator: `numpy.random.RandomState` draws the same numbers in every version of NumPy.
 FIXED_NOISE_SEED = 92917
@@ -146,10 +147,11 @@ def labelled_task(
 
     def evaluation_set(data: Parts, split: Split) -> Example:
         inputs, labels = map(np.asarray, getattr(data, split))
-        # In NumPy: there is nothing to compile for a set that is built once.
-        shape = (len(labels), noises)
-        uniform = jax.random.uniform(keys.evaluation(split), shape, jnp.float32)
-        return example(np, inputs, labels, np.asarray(uniform))
+        # In NumPy: a set is built once, which is not worth compiling.
+        uniform = np.zeros((len(labels), noises), np.float32)
+        if noises:
+            uniform = np.asarray(_uniform(uniform.shape)(keys.evaluation(split)))
+        return example(np, inputs, labels, uniform)
 
     return classification(
         classes=classes,
@@ -163,6 +165,12 @@ def labelled_task(
         fixed_position=True,
         **fields,
     )
+
+
+@functools.lru_cache(maxsize=32)
+def _uniform(shape: tuple[int, ...]) -> Callable[[Key], Array]:
+    """Numbers in [0, 1) from a key."""
+    return quick_jit(lambda key: jax.random.uniform(key, shape, jnp.float32))
 
 
 def _whole(uniform: Array, count: int | Array) -> Array:
