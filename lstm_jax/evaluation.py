@@ -52,9 +52,10 @@ def blocks(examples: Example) -> Blocks:
     valid = np.concatenate([np.ones(size, np.float32), np.zeros(padding, np.float32)])
 
     def cut(leaf):
+        whole = np.split(leaf, range(block, size, block))
         # Padding repeats the first example: its uses have weights, so its loss is a number.
-        padded = np.concatenate([leaf, np.repeat(leaf[:1], padding, axis=0)])
-        return np.split(padded, len(padded) // block)
+        whole[-1] = np.concatenate([whole[-1], np.repeat(leaf[:1], padding, axis=0)])
+        return whole
 
     cuts = [cut(leaf) for leaf in examples]
     whole = [Example(*leaves) for leaves in zip(*cuts, strict=True)]

@@ -93,8 +93,8 @@ def _speech_commands(count: int, seed: int, mostly_unknown: bool) -> Examples:
         yield {"audio": (tone + noise[index])[:length].astype(np.int16), "label": label}
 
 
-SETS["mnist"] = {"train": lambda: _mnist(640, 1), "test": lambda: _mnist(200, 2)}
-SETS["cifar10"] = {"train": lambda: _cifar10(640, 1), "test": lambda: _cifar10(200, 2)}
+SETS["mnist"] = {"train": lambda: _mnist(640, 1), "test": lambda: _mnist(512, 2)}
+SETS["cifar10"] = {"train": lambda: _cifar10(640, 1), "test": lambda: _cifar10(512, 2)}
 SETS["speech_commands"] = {
     "train": lambda: _speech_commands(120, 1, True),
     "validation": lambda: _speech_commands(264, 2, True),

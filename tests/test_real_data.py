@@ -11,6 +11,7 @@ import jax
 import launching
 import made_sets
 import numpy as np
+import published_files
 import pytest
 
 import lstm_jax
@@ -228,9 +229,9 @@ def test_ncifar_is_a_thousand_steps_of_which_968_are_one_draw_of_normal_noise(ma
 
 def test_parts_are_apart_and_monitored_images_are_never_trained_on(made):
     data = loaded("mnist", made)
-    assert [len(part.labels) for part in data] == [128, 512, 200]
+    assert [len(part.labels) for part in data] == [128, 512, 512]
     images = np.concatenate([np.asarray(part.inputs).reshape(-1, 784) for part in data])
-    assert len(np.unique(images, axis=0)) == 840
+    assert len(np.unique(images, axis=0)) == 1152
     drawn = jax.vmap(mnist(1).sample, in_axes=(None, 0))(data, jax.random.split(KEY, 2000))
     assert len(np.unique(drawn.inputs[:, :784, 0], axis=0)) == 128
 
@@ -296,58 +297,25 @@ def test_another_word_is_one_line(task, options):
         task(3, **options)
 
 
-@pytest.fixture
-def downloads(tmp_path, monkeypatch):
-    """Files as MNIST and CIFAR-10 are published, of 30 and 12 images a file, in place of what TFDS
-    would download; returns the images."""
-    from tensorflow_datasets.core.download import DownloadManager
-    from tensorflow_datasets.image_classification import mnist as mnist_builder
-
-    random = np.random.default_rng(0)
-    digits_of = {part: random.integers(0, 256, (30, 28, 28, 1), np.uint8) for part in "ab"}
-    photos = random.integers(0, 256, (6, 12, 32, 32, 3), np.uint8)
-    folder = tmp_path / "cifar" / "cifar-10-batches-bin"
-    folder.mkdir(parents=True)
-    names = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
-    for name, batch in zip(names, photos, strict=True):
-        records = [bytes([i % 10]) + x.transpose(2, 0, 1).tobytes() for i, x in enumerate(batch)]
-        (folder / name).write_bytes(b"".join(records))
-    (folder / "batches.meta.txt").write_text("\n".join(f"thing{i}" for i in range(10)))
-    files = {}
-    for part, images in zip(("train", "test"), digits_of.values(), strict=True):
-        labels = bytes(i % 10 for i in range(30))
-        for what, content in (
-            ("data", bytes(16) + images.tobytes()),
-            ("labels", bytes(8) + labels),
-        ):
-            files[f"{part}_{what}"] = str(tmp_path / f"{part}-{what}")
-            (tmp_path / f"{part}-{what}").write_bytes(content)
-
-    def download(self, what):
-        return files if isinstance(what, dict) else str(tmp_path / "cifar")
-
-    monkeypatch.setattr(DownloadManager, "download_and_extract", download)
-    monkeypatch.setattr(mnist_builder, "_TRAIN_EXAMPLES", 30)
-    monkeypatch.setattr(mnist_builder, "_TEST_EXAMPLES", 30)
+@pytest.mark.parametrize("name", NETWORK)
+def test_the_command_prepares_published_files_without_tensorflow(
+    name, tmp_path, monkeypatch, capsys
+):
+    published = published_files.WRITTEN[name](tmp_path)
+    published_files.downloaded(monkeypatch, tmp_path)
     monkeypatch.setenv("LSTM_JAX_DATA_DIR", str(tmp_path / "data"))
-    return {
-        "mnist": {"train": digits_of["a"], "test": digits_of["b"]},
-        "cifar10": {"train": photos[:5].reshape(-1, 32, 32, 3), "test": photos[5]},
-    }
-
-
-@pytest.mark.parametrize("name", IMAGES)
-def test_the_command_prepares_published_files_without_tensorflow(name, downloads, capsys):
     assert prepare.main([name]) == 0
     assert "tensorflow" not in sys.modules
     builder = datasets.prepared(name)
-    for split, images in downloads[name].items():
-        stored = datasets.read(builder, split)
-        of_a_file = 30 if name == "mnist" else 12
-        published = {image.tobytes(): i % of_a_file % 10 for i, image in enumerate(images)}
-        assert {image.tobytes() for image in stored["image"]} == set(published)
-        labels = [published[image.tobytes()] for image in stored["image"]]
-        assert stored["label"].tolist() == labels
+    assert builder.info.splits.keys() == published.keys()
+    for split, examples in published.items():
+        stored = [
+            (example[kind].tobytes(), int(example["label"]))
+            for example in datasets.examples(builder, split)
+            for kind in ("image", "audio")
+            if kind in example
+        ]
+        assert sorted(stored) == sorted((what.tobytes(), label) for what, label in examples)
     assert prepare.main([name]) == 0  # and not again
     assert capsys.readouterr().out.count(f"{name}: in ") == 2
 

@@ -5,7 +5,9 @@ They are prepared by TFDS, in the one format that needs no TensorFlow.
 
 import argparse
 import contextlib
+import resource
 import sys
+from collections.abc import Iterator
 
 from lstm_jax.datasets.base import new_builder, require_prepared
 from lstm_jax.datasets.tensorflow_free import without_tensorflow
@@ -26,13 +28,24 @@ def prepare(name: str) -> str:
         return require_prepared(name)
     builder = new_builder(name)
     try:
-        with without_tensorflow():
+        with without_tensorflow(), _many_files():
             builder.download_and_prepare()
     except (InputError, MissingExtraError):
         raise
     except Exception as error:  # of the network, the disk, or a package of that set alone
         raise InputError(f"data set {name}: cannot be prepared: {first_line(error)}") from error
     return require_prepared(name)
+
+
+@contextlib.contextmanager
+def _many_files() -> Iterator[None]:
+    """Lets this process open as many files as it may: TFDS shuffles a large set through 1,000."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def main(arguments: list[str]) -> int:

@@ -1,48 +1,55 @@
-"""TFDS where it wants TensorFlow: for sound, images, archives, and the files of some sets."""
+"""TFDS where it wants TensorFlow: for files, archives, images and sound."""
 
 import contextlib
 import importlib
 import io
 import os
-import types
 from collections.abc import Iterator
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
 
 from lstm_jax.errors import InputError
 
-# What of TFDS opens files through TensorFlow.
-_OPENERS = (
+# What modules of TFDS take from TensorFlow while they prepare sets that tasks are made of.
+_LENT = SimpleNamespace(
+    compat=SimpleNamespace(as_text=os.fsdecode),
+    dtypes=SimpleNamespace(as_dtype=np.dtype),
+    errors=SimpleNamespace(ResourceExhaustedError=OSError, UnimplementedError=NotImplementedError),
+    io=SimpleNamespace(
+        gfile=SimpleNamespace(
+            GFile=open, exists=os.path.exists, isdir=os.path.isdir, remove=os.remove
+        ),
+    ),
+)
+_MODULES = (
+    "core.download.downloader",
     "core.download.extractor",
+    "core.features.audio_feature",
+    "core.shuffle",
     "datasets.tiny_shakespeare.tiny_shakespeare_dataset_builder",
     "image_classification.cifar",
     "image_classification.mnist",
 )
-_COMPAT = types.SimpleNamespace(as_text=str)
 
 
 @contextlib.contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Within it TFDS makes builders of sets with sound, encodes images, reads archives, and opens
-    the files of MNIST, CIFAR and Tiny Shakespeare, in the ways of Python, NumPy and Pillow.
+    """Within it TFDS downloads, extracts, shuffles and writes sets of images, sound and text, and
+    makes builders of them, in the ways of Python, NumPy and Pillow.
 
     Images become PNG as with TensorFlow: the same pixels, not the same bytes.
     """
     from tensorflow_datasets.core.features import audio_feature, image_feature
 
-    def lend(module, **attributes):
-        stack.enter_context(mock.patch.object(module, "tf", types.SimpleNamespace(**attributes)))
-
+    encoder, own_type = image_feature._ImageEncoder, property(lambda feature: feature.np_dtype)
     with contextlib.ExitStack() as stack:
-        lend(audio_feature, dtypes=types.SimpleNamespace(as_dtype=np.dtype))
-        own = property(lambda feature: feature.np_dtype)
-        stack.enter_context(mock.patch.object(audio_feature.Audio, "dtype", own))
-        files = types.SimpleNamespace(GFile=open, isdir=os.path.isdir)
-        for name in _OPENERS:
+        for name in _MODULES:
             module = importlib.import_module(f"tensorflow_datasets.{name}")
-            lend(module, io=types.SimpleNamespace(gfile=files), compat=_COMPAT)
-        stack.enter_context(mock.patch.object(image_feature._ImageEncoder, "_encode_image", _png))
+            stack.enter_context(mock.patch.object(module, "tf", _LENT))
+        stack.enter_context(mock.patch.object(encoder, "_encode_image", _png))
+        stack.enter_context(mock.patch.object(audio_feature.Audio, "dtype", own_type))
         yield
 
 

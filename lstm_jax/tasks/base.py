@@ -86,7 +86,8 @@ class Task(NamedTuple):
       blind_loss: its loss, or that of `loss_blind`.
       solved_at: accuracy at which the task counts as solved.
       oracle: inputs -> targets `[uses]`, from the inputs alone; None for real data.
-      load: () -> data, a pytree of arrays, read once; `()` for generated tasks.
+      load: () -> data, a pytree of arrays, read once, and once for all gaps where it is one
+        function at all of them; `()` for generated tasks.
       evaluation_set: data, split -> batched Example; None for `EVALUATION_SIZES` fresh examples
         drawn with the split's own key.
       swept_by: what the constructor's argument is: `gap`, or `length` for layouts whose source
@@ -202,6 +203,12 @@ def training_batch(task: Task, data: PyTree, root: Key, update: Array, size: int
     """
     data_keys = jax.random.split(keys.data(root, update), size)
     return jax.vmap(task.sample, in_axes=(None, 0))(data, data_keys)
+
+
+def quick_jit(function: Callable) -> Callable:
+    """`jax.jit`, compiled quickly rather than well: for what runs a few times."""
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, compiler_options=quick)
 
 
 def stop_at(task: Task) -> float:

@@ -10,6 +10,7 @@ An example of T relevant steps at gap g is T + g steps long::
 The lag counts from step T - 1. `report` is the test split; `monitor` is held out from training.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from lstm_jax import keys
 from lstm_jax.arrays import Array, Key, PyTree
-from lstm_jax.tasks.base import Example, Split, Task, classification, require_whole
+from lstm_jax.tasks.base import Example, Split, Task, classification, quick_jit, require_whole
 
 # A frozen generator: `numpy.random.RandomState` draws the same numbers in every version of NumPy.
 FIXED_NOISE_SEED = 92917
@@ -102,11 +103,12 @@ def labelled_task(
     question = steps - 1 + gap
     low, high = loudness
     noises = (gap - 1) * features if padding == "noise" else 0
-    after = np.zeros((gap, features), np.float32)  # the padding and the question
+    after = np.zeros((gap, features + 1), np.float32)  # the padding and the question
     if padding == "fixed":
-        after[:] = np.random.RandomState(FIXED_NOISE_SEED).standard_normal(after.shape)
-    flags = np.zeros((steps + gap, 1), np.float32)
-    flags[question] = 1
+        fixed = np.random.RandomState(FIXED_NOISE_SEED).standard_normal((gap, features))
+        after[:, :-1] = fixed
+    after[-1, -1] = 1
+    unflagged = np.zeros((steps + gap, 1), np.float32)
     info_times = np.arange(steps, dtype=np.int32)
 
     def example(xp, inputs, labels, uniform):
@@ -116,14 +118,15 @@ def labelled_task(
         def same(value):
             return xp.broadcast_to(value, (*axes, *value.shape))
 
-        last = same(after)
+        def without_flag(values):
+            return xp.concatenate([values, same(unflagged[: values.shape[-2]])], axis=-1)
+
+        pieces = [without_flag(encode(inputs)), same(after)]
         if noises:
-            noise = low + (high - low) * uniform
-            last = [noise.reshape(*axes, gap - 1, features), last[..., :1, :]]
-            last = xp.concatenate(last, axis=-2)
-        values = xp.concatenate([encode(inputs), last], axis=-2)
+            noise = (low + (high - low) * uniform).reshape(*axes, gap - 1, features)
+            pieces[1:] = [without_flag(noise), same(after[-1:])]
         return Example(
-            inputs=xp.concatenate([values, same(flags)], axis=-1),
+            inputs=xp.concatenate(pieces, axis=-2),  # once: a set may fill gigabytes
             targets=labels[..., None],
             weights=xp.ones((*axes, 1), np.float32),
             info_times=same(info_times[None]),
@@ -144,10 +147,11 @@ def labelled_task(
 
     def evaluation_set(data: Parts, split: Split) -> Example:
         inputs, labels = map(np.asarray, getattr(data, split))
-        # In NumPy: there is nothing to compile for a set that is built once.
-        shape = (len(labels), noises)
-        uniform = jax.random.uniform(keys.evaluation(split), shape, jnp.float32)
-        return example(np, inputs, labels, np.asarray(uniform))
+        # In NumPy: a set is built once, which is not worth compiling.
+        uniform = np.zeros((len(labels), noises), np.float32)
+        if noises:
+            uniform = np.asarray(_uniform(uniform.shape)(keys.evaluation(split)))
+        return example(np, inputs, labels, uniform)
 
     return classification(
         classes=classes,
@@ -161,6 +165,12 @@ def labelled_task(
         fixed_position=True,
         **fields,
     )
+
+
+@functools.lru_cache(maxsize=32)
+def _uniform(shape: tuple[int, ...]) -> Callable[[Key], Array]:
+    """Numbers in [0, 1) from a key."""
+    return quick_jit(lambda key: jax.random.uniform(key, shape, jnp.float32))
 
 
 def _whole(uniform: Array, count: int | Array) -> Array:

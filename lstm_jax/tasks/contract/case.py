@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +10,12 @@ import numpy as np
 
 from lstm_jax import keys
 from lstm_jax.arrays import PyTree
-from lstm_jax.tasks.base import EVALUATION_SIZES, Example, Split, Task, noise_free
+from lstm_jax.tasks.base import EVALUATION_SIZES, Example, Split, Task, noise_free, quick_jit
 
 DRAWN = 2048  # examples that the clauses look at; where nothing is scored on them, an eighth
 _SEED = 20150827  # any: the examples that clauses look at are fixed
 _GROUP = 50  # uses from which a prediction is fitted
 _QUANTILES = np.linspace(0.1, 0.9, 9)
-
-
-def _jit(function):
-    """Compiled quickly rather than well: each function here runs a few times."""
-    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return jax.jit(function, compiler_options=quick)
 
 
 @dataclasses.dataclass(eq=False)
@@ -41,7 +36,7 @@ class Case:
 
     @functools.cached_property
     def _compiled_sample(self):
-        return _jit(jax.vmap(self.task.sample, in_axes=(None, 0)))
+        return quick_jit(jax.vmap(self.task.sample, in_axes=(None, 0)))
 
     def draw(self, key=None) -> Example:
         """Fresh examples, the same at each call with the same key."""
@@ -135,19 +130,11 @@ class Case:
         shape = (*self.scored_used.shape, self.task.output_size)
         return np.broadcast_to(np.asarray(prediction), shape)
 
-    @functools.cached_property
-    def _compiled_score(self):
-        def score(prediction, target):
-            value, slope = jax.value_and_grad(self.task.loss)(prediction, target)
-            finite = jnp.isfinite(value) & jnp.isfinite(slope).all()
-            return value, self.task.correct(prediction, target), finite
-
-        return _jit(jax.vmap(jax.vmap(score)))
-
     def score(self, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of predictions `[examples, uses, output]`: loss, correct, and whether the loss and its
         gradient are finite, each `[examples, uses]`."""
-        return jax.tree.map(np.asarray, self._compiled_score(predictions, self.scored.targets))
+        score = _compiled_score(self.task.loss, self.task.correct)
+        return jax.tree.map(np.asarray, score(predictions, self.scored.targets))
 
     @functools.cached_property
     def blind_scores(self) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +204,7 @@ class Case:
 
     @functools.cached_property
     def _compiled_oracle(self):
-        return _jit(jax.vmap(self.task.oracle))
+        return quick_jit(jax.vmap(self.task.oracle))
 
     def answers(self, inputs: np.ndarray) -> np.ndarray:
         """The oracle's answers to inputs `[examples, ...]`."""
@@ -290,6 +277,16 @@ class Case:
         return {
             inputs[own].tobytes() for inputs, own in zip(examples.inputs, relevant, strict=True)
         }
+
+
+@functools.lru_cache(maxsize=32)  # many tasks share theirs
+def _compiled_score(loss: Callable, correct: Callable) -> Callable:
+    def score(prediction, target):
+        value, slope = jax.value_and_grad(loss)(prediction, target)
+        finite = jnp.isfinite(value) & jnp.isfinite(slope).all()
+        return value, correct(prediction, target), finite
+
+    return quick_jit(jax.vmap(jax.vmap(score)))
 
 
 def info_mask(examples: Example, use: int, length: int) -> np.ndarray:
