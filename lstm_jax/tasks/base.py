@@ -86,7 +86,7 @@ class Task(NamedTuple):
       blind_loss: its loss, or that of `loss_blind`.
       solved_at: accuracy at which the task counts as solved.
       oracle: inputs -> targets `[uses]`, from the inputs alone; None for real data.
-      load: () -> data, a pytree of arrays, read once, and once for all gaps where it is one
+      load: () -> data, a pytree of arrays, read once, and for all gaps at once where it is one
         function at all of them; `()` for generated tasks.
       evaluation_set: data, split -> batched Example; None for `EVALUATION_SIZES` fresh examples
         drawn with the split's own key.
