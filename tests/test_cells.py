@@ -22,23 +22,28 @@ VARIATIONS = {
 }
 
 
+# Tests of a cell share its case, so one process of a test run has them all.
+def grouped(names):
+    return [pytest.param(name, marks=pytest.mark.xdist_group(f"cell-{name}")) for name in names]
+
+
 @cache
 def case(name: str) -> Case:
     return Case(CELLS.get(name) or VARIATIONS[name])
 
 
-@pytest.mark.parametrize("name", [*CELLS, *VARIATIONS])
+@pytest.mark.parametrize("name", grouped([*CELLS, *VARIATIONS]))
 def test_structure(name):
     assert broken_structure(CELLS.get(name) or VARIATIONS[name]) == []
 
 
 @pytest.mark.parametrize("clause", CLAUSES)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", grouped(CELLS))
 def test_contract(name, clause):
     assert message(clause, CLAUSES[clause], case(name)) == ""
 
 
-@pytest.mark.parametrize("name", VARIATIONS)
+@pytest.mark.parametrize("name", grouped(VARIATIONS))
 @pytest.mark.parametrize("clause", ["init", "gradient"])
 def test_contract_of_variations(name, clause):
     assert message(clause, CLAUSES[clause], case(name)) == ""

@@ -15,6 +15,8 @@ from lstm_jax.errors import InputError
 from lstm_jax.tasks import TASKS
 from lstm_jax.tasks.base import evaluation_set
 
+pytestmark = pytest.mark.xdist_group("classic_tasks")  # shares what is compiled or made once
+
 COUNT = 4096
 
 

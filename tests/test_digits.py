@@ -16,6 +16,8 @@ from lstm_jax.errors import InputError, MissingExtraError
 from lstm_jax.tasks import digits
 from lstm_jax.tasks.digits import load
 
+pytestmark = pytest.mark.xdist_group("digits")  # shares what is compiled or made once
+
 VERSION = "handwritten_digits/1.0.0"
 
 

@@ -13,6 +13,8 @@ from lstm_jax.tasks import film
 from lstm_jax.tasks.base import counted
 from lstm_jax.tasks.contract import CLAUSES, Case
 
+pytestmark = pytest.mark.xdist_group("film")  # shares what is compiled or made once
+
 COUNT = 3000
 CASES = [(5, {}), (20, {"events": 8}), (9, {"people": 3}), (6, {"people": 1, "length": 40})]
 EVENTS = 4  # by default

@@ -14,6 +14,8 @@ from lstm_jax.datasets import export, freeze, frozen, score
 from lstm_jax.tasks import TASKS
 from lstm_jax.tasks.base import EVALUATION_SIZES, Example, evaluation_set
 
+pytestmark = pytest.mark.xdist_group("frozen")  # shares what is compiled or made once
+
 NAME = "latch-gap5"  # with Gaussian noise, which is not hashed
 FEW = [NAME, "recall-gap10", "adding_layout-halves-length100"]
 

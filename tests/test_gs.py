@@ -16,6 +16,8 @@ from lstm_jax import results, storage
 from lstm_jax.checkpoints import Checkpoints
 from lstm_jax.results import ResultsWarning
 
+pytestmark = pytest.mark.xdist_group("gs")  # shares what is compiled or made once
+
 ROOT = Path(__file__).parent.parent
 SWEEP = [
     "--task=recall:lead_in=2:symbols=32", "--cells=rnn,gru", "--gaps=2,3", "--seeds=2",

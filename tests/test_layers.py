@@ -23,6 +23,8 @@ from lstm_jax.layers import (
 )
 from lstm_jax.unroll import Rows, unroll
 
+pytestmark = pytest.mark.xdist_group("layers")  # shares what is compiled or made once
+
 BATCH, TIME, INPUT = 3, 9, 8
 LENGTHS = np.array([9, 4, 1])
 

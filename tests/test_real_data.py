@@ -27,6 +27,8 @@ from lstm_jax.tasks.check import variations
 from lstm_jax.tasks.images import permutation
 from lstm_jax.tasks.speech_commands import LABELS
 
+pytestmark = pytest.mark.xdist_group("real_data")  # shares what is compiled or made once
+
 GAP = 40
 NETWORK = {
     name: task.data_set

@@ -20,6 +20,8 @@ from lstm_jax.tasks.base import Example, evaluation_set, training_batch
 from lstm_jax.tasks.mixture import mixture
 from lstm_jax.trial import Catalogue
 
+pytestmark = pytest.mark.xdist_group("retention")  # shares what is compiled or made once
+
 SETTINGS = Settings(hidden_size=8, batch_size=8, eval_every=10)
 
 

@@ -23,6 +23,8 @@ from lstm_jax.sweep import Settings, cohorts, make_sweep
 from lstm_jax.tasks import TASKS
 from lstm_jax.trial import Catalogue
 
+pytestmark = pytest.mark.xdist_group("running")  # shares what is compiled or made once
+
 ROOT = Path(__file__).parent.parent
 CATALOGUE = Catalogue(CELLS, TASKS)
 SETTINGS = Settings(hidden_size=8, batch_size=8, eval_every=10)

@@ -11,6 +11,8 @@ from lstm_jax.errors import InputError
 from lstm_jax.tasks import grammar, sentences
 from lstm_jax.tasks.sentences import spoken, vocabulary
 
+pytestmark = pytest.mark.xdist_group("sentences")  # shares what is compiled or made once
+
 COUNT = 6000
 LANGUAGES = ("english", "korean")
 

@@ -18,9 +18,12 @@ from lstm_jax.tasks import TASKS, recall
 from lstm_jax.tasks.base import EVALUATION_SIZES, evaluation_set, require_whole, stop_at
 from lstm_jax.tasks.check import Subject, check_structure, variations
 from lstm_jax.tasks.contract import CLAUSES
+from lstm_jax.tasks.mixture import mixture
 from lstm_jax.trial import Catalogue
 
 subject = functools.cache(lambda name: Subject(TASKS[name]))
+# A task's tests share its subject, so one process of a test run has them all.
+NAMES = [pytest.param(name, marks=pytest.mark.xdist_group(f"task-{name}")) for name in TASKS]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,28 +36,28 @@ def data_directory(tmp_path_factory):
 
 
 @pytest.mark.parametrize("clause", CLAUSES)
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_clause(name, clause):
     assert not list(subject(name).broken(clause))
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_name_is_that_of_the_registry(name):
     assert TASKS[name].__name__ == name
     assert all(case.task.name == name for case in subject(name).cases.values())
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_word_of_an_option_is_a_case(name):
     assert len(subject(name).cases) == 1 + len(variations(TASKS[name]))
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_structure(name):
     check_structure(TASKS[name])
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("gap", [0, -3, 2.5, True, "5", None])
 def test_bad_gap_is_one_line(name, gap):
     with pytest.raises(InputError, match="must be a whole number, at least") as caught:
@@ -62,7 +65,7 @@ def test_bad_gap_is_one_line(name, gap):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_sweep_of_it_trains_and_ends(name, tmp_path):
     """A few updates of a small network, from the first key to the last row."""
     catalogue = Catalogue(CELLS, TASKS)
@@ -84,6 +87,21 @@ def test_a_sweep_of_it_trains_and_ends(name, tmp_path):
         assert record.end["status"] in ("solved", "unsolved")
         assert 0 <= record.end["accuracy"] <= 1
         assert np.isfinite(record.end["loss"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_gaps_can_be_mixed(name):
+    """But for language models, which have none."""
+    small, large, *_ = subject(name).cases.values()
+    if small.task.gap is None:
+        with pytest.raises(InputError, match="no gaps to mix"):
+            mixture([small.task, large.task])
+        return
+    mixed = mixture([small.task, large.task])
+    batch = jax.vmap(mixed.sample, in_axes=(None, 0))
+    shapes = jax.eval_shape(batch, small.data, jax.random.split(jax.random.key(0), 3))
+    assert shapes.inputs.shape[:2] == (3, large.task.length)
+    assert (mixed.gap, mixed.chance) == (small.task.gap, pytest.approx(small.task.chance))
 
 
 def test_importing_tasks_imports_no_data_packages():

@@ -27,6 +27,8 @@ from lstm_jax.tasks.contract import CLAUSES, Case
 from lstm_jax.tasks.imdb import NEUTRAL, QUESTION
 from lstm_jax.trial import Catalogue, trial_id
 
+pytestmark = pytest.mark.xdist_group("text")  # shares what is compiled or made once
+
 REVIEWS, PLAY = "imdb_reviews/plain_text", "tiny_shakespeare"
 LENGTH = 60
 

@@ -19,6 +19,8 @@ from lstm_jax.tasks.base import EVALUATION_SIZES, evaluation_set
 from lstm_jax.training import EVALUATION_BLOCK, assemble, make_program, padded_size
 from lstm_jax.trial import Catalogue
 
+pytestmark = pytest.mark.xdist_group("training")  # shares what is compiled or made once
+
 CATALOGUE = Catalogue(CELLS, TASKS)
 (TRIAL,) = make_sweep(
     CATALOGUE,

@@ -16,6 +16,8 @@ from lstm_jax.errors import InputError
 from lstm_jax.inspection import gate_values
 from lstm_jax.unroll import unroll
 
+pytestmark = pytest.mark.xdist_group("wrappers")  # shares what is compiled or made once
+
 RATES = {"hidden": 0.05, "memory": 0.5}
 
 
