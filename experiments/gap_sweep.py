@@ -44,6 +44,7 @@ SMOKE = {
     "updates": 200,
     "hidden_size": 16,
 }
+OTHER_SMOKE_GAPS = [20, 80, 160]  # for tasks that cannot have those
 
 FLAGS = Flags()
 _flag = FLAGS.define
@@ -149,20 +150,35 @@ def specs(known) -> tuple[list[str], list[str]]:
     with commands.naming("cells"):
         for text in cells:
             known.cell(text)
-    if _LENGTH.value == "fixed":
-        tasks = [fixed_in_length(known, task) for task in tasks]
     return tasks, cells
 
 
-def asked_gaps() -> tuple[int, ...]:
+def asked_gaps(known, tasks) -> tuple[int, ...]:
     """The gaps at which networks are asked: what each is trained on, unless --train_gaps says."""
-    if not _TRAIN_GAPS.value:
-        if _EVAL_GAPS.value is not None:
-            raise InputError("--eval_gaps: needs --train_gaps; without, give --gaps")
-        return tuple(sorted(chosen("gaps")))
-    if FLAGS["gaps"].present:
+    if _EVAL_GAPS.value is not None and not _TRAIN_GAPS.value:
+        raise InputError("--eval_gaps: needs --train_gaps; without, give --gaps")
+    if FLAGS["gaps"].present and _TRAIN_GAPS.value:
         raise InputError("--gaps: with --train_gaps, networks are asked at --eval_gaps")
-    return tuple(sorted(_EVAL_GAPS.value or chosen("gaps")))
+    gaps = _EVAL_GAPS.value or chosen("gaps")
+    if gaps is SMOKE["gaps"]:
+        gaps = smoke_gaps(known, tasks)
+    return tuple(sorted(gaps))
+
+
+def smoke_gaps(known, tasks) -> list[int]:
+    """As many gaps as the smoke sweep has that all tasks can have, its own where they can."""
+
+    def possible(gap):
+        try:
+            for task in tasks:
+                spec = known.task(task)
+                known.tasks[spec.name](gap, **spec.arguments(gap))
+        except InputError:
+            return False
+        return True
+
+    found = [gap for gap in (*SMOKE["gaps"], *OTHER_SMOKE_GAPS) if possible(gap)]
+    return found[: len(SMOKE["gaps"])] or SMOKE["gaps"]
 
 
 def trained_gaps() -> tuple[int, ...]:
@@ -171,8 +187,8 @@ def trained_gaps() -> tuple[int, ...]:
         return parse_gaps(_TRAIN_GAPS.value) if _TRAIN_GAPS.value else ()
 
 
-def fixed_in_length(known, task: str) -> str:
-    """The task with its length at the largest gap for an option."""
+def fixed_in_length(known, task: str, gap: int) -> str:
+    """The task with its length at the largest gap, `gap`, for an option."""
     from lstm_jax.spec import options_of
 
     spec = known.task(task)
@@ -181,7 +197,6 @@ def fixed_in_length(known, task: str) -> str:
         raise InputError(f"--length=fixed: {spec.name} has no option length; tight is allowed")
     if spec.resolved["length"] is not None:
         raise InputError(f"--length=fixed: {task} says its length itself")
-    gap = max(*asked_gaps(), *trained_gaps())
     with commands.naming("gaps"):
         return f"{task}:length={constructor(gap, **spec.arguments(gap)).length}"
 
@@ -258,14 +273,17 @@ def work() -> Work:
     """Checks every flag, and says what is to be run; nothing is compiled or written."""
     from lstm_jax import planning
 
-    trained_gaps()
-    plan = planning.Plan(asked_gaps(), chosen("seeds"), chosen("updates"))
-    if plan.updates % _EVAL_EVERY.value:
+    updates = chosen("updates")
+    if updates % _EVAL_EVERY.value:
         raise InputError(
-            f"--updates={plan.updates}: must be a multiple of --eval_every={_EVAL_EVERY.value}"
+            f"--updates={updates}: must be a multiple of --eval_every={_EVAL_EVERY.value}"
         )
     known, shared = catalogue(), settings()
     tasks, cells = specs(known)
+    plan = planning.Plan(asked_gaps(known, tasks), chosen("seeds"), updates)
+    largest = max(plan.gaps + trained_gaps())
+    if _LENGTH.value == "fixed":
+        tasks = [fixed_in_length(known, task, largest) for task in tasks]
     sweep_of = functools.cache(lambda plan: trials(known, shared, tasks, cells, plan))
     sweep_of(plan)  # whatever is wrong with it is said before anything runs
     if _MINUTES.value is not None:

@@ -170,6 +170,29 @@ def test_bad_lines_as_a_user_types_them(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+def test_every_task_has_gaps_for_a_smoke_sweep():
+    """That it trains is held with its contract, in `test_tasks`."""
+    from experiments import gap_sweep
+    from lstm_jax.tasks import TASKS
+    from lstm_jax.trial import Catalogue
+
+    known = Catalogue({}, TASKS)
+    for name, constructor in TASKS.items():
+        gaps = gap_sweep.smoke_gaps(known, [name])
+        assert len(gaps) == 3
+        for gap in gaps:
+            constructor(gap)
+    assert gap_sweep.smoke_gaps(known, ["recall"]) == [2, 10, 40]
+    assert gap_sweep.smoke_gaps(known, ["recall", "copy"]) == [40, 20, 80]
+
+
+def test_a_smoke_sweep_takes_a_task_without_small_gaps(tmp_path, capfd):
+    assert sweep_here(["--smoke", "--dry_run", "--task=copy", "--cells=rnn"], tmp_path) == 0
+    assert re.findall(r"^ +(\d+) .* rnn$", capfd.readouterr().out, re.MULTILINE) == [
+        "20", "40", "80",
+    ]  # fmt: skip
+
+
 def test_help_names_every_flag():
     done = command("--help")
     assert done.returncode == 0
