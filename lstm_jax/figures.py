@@ -17,7 +17,6 @@ from matplotlib.lines import Line2D
 from lstm_jax import bits_figure, results, storage, table
 from lstm_jax.drawing import COLORS, LINES, MARKERS, save, style
 from lstm_jax.errors import InputError
-from lstm_jax.gaps import parse_gaps
 from lstm_jax.horizon import FEWEST_SEEDS
 from lstm_jax.horizons_figure import horizons_figure
 from lstm_jax.results import Record
@@ -226,10 +225,9 @@ def _draw_levels(axes: Axes, curves: Sequence[Curve]) -> None:
 
 def _draw_training(above: Axes, below: Axes, curve: Curve) -> None:
     """The gaps that networks were trained on, where they are asked at others too."""
-    if not curve.train_gaps:
+    if not curve.trained:
         return
-    gaps = parse_gaps(curve.train_gaps)
-    low, high = (gaps[0] / 1.04, gaps[-1] * 1.04)
+    low, high = curve.trained[0] / 1.04, curve.trained[-1] * 1.04
     for axes in (above, below):
         ends = axes.get_xlim()
         axes.axvspan(max(low, ends[0]), min(high, ends[1]), color="0.94", linewidth=0, zorder=0)

@@ -84,6 +84,7 @@ class Curve(NamedTuple):
       swept_by: `gap` or `length`.
       train_gaps: what each network was trained on, to be asked at every gap; empty where it was
         trained at the gap at which it is asked.
+      trained: the same as gaps, rising.
       parameters: smallest and largest number of trained scalars over gaps.
       match: how the hidden size was chosen.
       updates: smallest budget of an unsolved trial and largest of any. What solved the task, or
@@ -105,6 +106,7 @@ class Curve(NamedTuple):
     told_gap: bool
     swept_by: str
     train_gaps: str
+    trained: tuple[int, ...]
     parameters: tuple[int, int]
     match: str
     updates: tuple[int, int] | None
@@ -170,7 +172,9 @@ def _curve(
 ) -> Curve:
     readings = sorted(readings, key=lambda reading: reading.gap)
     trials = {record.trial["gap"]: record.trial for record in records}
-    if records[0].trial.get("train_gaps"):
+    trial = records[0].trial
+    train_gaps = trial.get("train_gaps", "")
+    if train_gaps:
         points, horizon = _retention(readings[-1], trials[readings[-1].gap])
     else:
         points = tuple(
@@ -179,14 +183,14 @@ def _curve(
         )
         horizon = _horizon([point for point in points if point.seeds])
     parameters = [record.trial["parameters"] for record in records]
-    trial = records[0].trial
     return Curve(
         task,
         cell,
         {name: shown(value) for name, value in settings.items()},
         trial["told_gap"],
         shown(trial["swept_by"]),
-        shown(trial.get("train_gaps", "")),
+        shown(train_gaps),
+        _listed(train_gaps),
         (min(parameters), max(parameters)),
         shown(trial["match"]),
         _updates(records),
@@ -214,23 +218,26 @@ def _horizon(ended: Sequence[Point]) -> Horizon | None:
 
 def _retention(reading: Reading, trial: Row) -> tuple[tuple[Point, ...], Horizon | None]:
     """What networks that were each trained once did at every gap at which they were asked."""
-    settings = dict(zip(SETTINGS, reading.settings, strict=True))
-    try:
-        begin = parse_gaps(settings["train_gaps"])[0]
-        gaps = parse_gaps(settings["eval_gaps"])
-    except InputError:  # a stranger's
-        begin, gaps = reading.gap, ()
+    trained, gaps = (_listed(trial[name]) for name in ("train_gaps", "eval_gaps"))
     by_gap = [{row["evaluated_gap"]: row for row in one.retained} for one in reading.chosen]
     whole = [set(gaps) <= set(rows) for rows in by_gap]  # in a stranger's rows some may not be
     reading = reading._replace(chosen=tuple(itertools.compress(reading.chosen, whole)))
     by_gap = list(itertools.compress(by_gap, whole))
-    if not by_gap or not gaps:
+    if not by_gap or not gaps or not trained:
         return (_point(reading._replace(chosen=()), reading.gap, [], trial),), None
     points = tuple(
         _point(reading, gap, [rows[gap] for rows in by_gap], by_gap[0][gap]) for gap in gaps
     )
     solved = [[rows[gap]["solved"] for gap in gaps] for rows in by_gap]
-    return points, fit_retention(gaps, solved, begin)
+    return points, fit_retention(gaps, solved, trained[0])
+
+
+def _listed(text: str) -> tuple[int, ...]:
+    """The gaps that a row lists; none if it is a stranger's and lists none."""
+    try:
+        return parse_gaps(text)
+    except InputError:
+        return ()
 
 
 def _point(reading: Reading, gap: int, ends: Sequence[Row], told: Row) -> Point:

@@ -95,6 +95,25 @@ def end_row(trial: Row, accuracy: float | None, budget: int, update: int | None 
     }
 
 
+def retention_row(trial: Row, gap: int, accuracy: float, update: int) -> Row:
+    """A `retention` line, of answers that ask for three bits."""
+    return {
+        "kind": "retention",
+        "trial_id": trial["trial_id"],
+        "update": update,
+        "evaluated_gap": gap,
+        "length": gap + 17,
+        "chance": CHANCE,
+        "blind_loss": math.log(8),
+        "solved_at": SOLVED_AT,
+        "solved": accuracy >= SOLVED_AT,
+        "accuracy": accuracy,
+        "loss": 1.0,
+        "bits": 3 * accuracy,
+        "bits_asked": 3.0,
+    }
+
+
 def record(
     accuracy: float | None,
     *,

@@ -27,7 +27,7 @@ from lstm_jax import compact, figures, results, summary, table
 from lstm_jax.checkpoints import Checkpoints
 from lstm_jax.errors import InputError
 from lstm_jax.history import History
-from lstm_jax.results import FIELDS, CorruptFileError, ResultsWarning
+from lstm_jax.results import FIELDS, LATER_FIELDS, CorruptFileError, ResultsWarning
 from lstm_jax.trial import Trial
 
 ROOT = Path(__file__).parent.parent
@@ -93,6 +93,11 @@ def lines(choices, name=None):
         if choices.random() < 0.7:
             accuracy = choices.choice([1.0, 0.2, None])
             rows.append(made_rows.end_row(made_rows.trial_row(), accuracy, 200))
+        if choices.random() < 0.4:
+            trial["train_gaps"] = choices.choice(["5,10", "uniform:1-40", *TEXTS])
+            trial["eval_gaps"] = choices.choice(["5,10", "5,10,20", *TEXTS])
+            for gap in sorted(choices.sample([5, 10, 20, 40], choices.randrange(4))):
+                rows.append(made_rows.retention_row(made_rows.trial_row(), gap, 0.95, 200))
         for row in rows[1:]:
             row["trial_id"] = trial["trial_id"]
         for _ in range(choices.choice([0, 0, 0, 1, 2])):
@@ -181,9 +186,12 @@ def strange(directory, kind, choices):
 
 def hold_to_their_fields(records):
     for record in records:
-        for row in (record.trial, *record.evaluations, *record.ends):
+        for row in record.lines:
             for name, types in FIELDS[row["kind"]].items():
                 assert isinstance(row[name], types), name
+            for name, types in LATER_FIELDS[row["kind"]].items():
+                assert name not in row or isinstance(row[name], types), name
+            for name in row:
                 if isinstance(row[name], float):
                     assert math.isfinite(row[name])
             assert row["trial_id"] == record.trial["trial_id"]

@@ -253,14 +253,9 @@ def test_table_and_figure_tell_what_was_trained_and_the_reach(tmp_path):
         record = made_rows.record(1.0, gap=10, seed=seed, train_gaps="uniform:1-10",
                                   eval_gaps="5,10,20,40")  # fmt: skip
         kept = [
-            {
-                "kind": "retention", "trial_id": record.trial["trial_id"],
-                "update": record.ends[-1]["update"], "evaluated_gap": gap, "length": gap + 17,
-                "chance": 0.125, "blind_loss": 2.0, "solved_at": 0.9, "accuracy": accuracy,
-                "loss": 0.1, "solved": accuracy >= 0.9, "bits": 3 * accuracy, "bits_asked": 3.0,
-            }
+            made_rows.retention_row(record.trial, gap, accuracy, record.ends[-1]["update"])
             for gap, accuracy in ((5, 1.0), (10, 0.98), (20, 0.95 if seed else 0.5), (40, 0.2))
-        ]  # fmt: skip
+        ]
         made.append(record._replace(retention=tuple(kept)))
     made_rows.write(tmp_path, made)
     assert [one.retained for one in results.read_directory(tmp_path)]
@@ -284,8 +279,9 @@ def test_a_sweep_under_way_has_its_table(tmp_path):
 
 
 @pytest.mark.parametrize("eval_gaps", ["", "7,x", "5,10,20,99"])
-def test_rows_of_a_stranger_do_no_harm(tmp_path, eval_gaps):
-    record = made_rows.record(1.0, gap=10, train_gaps="nonsense", eval_gaps=eval_gaps)
+@pytest.mark.parametrize("train_gaps", ["nonsense", "5,10"])
+def test_rows_of_a_stranger_do_no_harm(tmp_path, eval_gaps, train_gaps):
+    record = made_rows.record(1.0, gap=10, train_gaps=train_gaps, eval_gaps=eval_gaps)
     made_rows.write(tmp_path, [record])
     text, _ = redraw(tmp_path)
     assert "recall" in text
