@@ -218,7 +218,7 @@ def _horizon(ended: Sequence[Point]) -> Horizon | None:
 
 def _retention(reading: Reading, trial: Row) -> tuple[tuple[Point, ...], Horizon | None]:
     """What networks that were each trained once did at every gap at which they were asked."""
-    trained, gaps = (_listed(trial[name]) for name in ("train_gaps", "eval_gaps"))
+    trained, gaps = (_listed(trial.get(name, "")) for name in ("train_gaps", "eval_gaps"))
     by_gap = [{row["evaluated_gap"]: row for row in one.retained} for one in reading.chosen]
     whole = [set(gaps) <= set(rows) for rows in by_gap]  # in a stranger's rows some may not be
     reading = reading._replace(chosen=tuple(itertools.compress(reading.chosen, whole)))

@@ -191,7 +191,7 @@ def test_horizons_of_many_cells_stand_one_below_the_other(tmp_path):
     assert {(0, ">"), (2, "<")} <= at
     assert (1, "o") not in at  # a thick bar from 10 to 20
     assert "a note" in axes.get_title(loc="left")
-    with pytest.raises(InputError, match="have ended"):
+    with pytest.raises(InputError, match="needs ended trials"):
         horizons_figure([])
 
 
