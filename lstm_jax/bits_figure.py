@@ -1,7 +1,6 @@
 """Horizon against the bits that an answer asks for. Needs no JAX."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lstm_jax import table
-from lstm_jax.drawing import COLORS, LINES, MARKERS, style
+from lstm_jax.drawing import COLORS, LINES, MARKERS, style, write_about
 from lstm_jax.errors import InputError
 from lstm_jax.summary import Curve
 
@@ -93,8 +92,7 @@ def bits_figure(name: str, curves: Sequence[Curve], note: str = "") -> Figure:
             "bars: 95 % intervals; thick: estimate lies within; grey, triangles: beyond the gaps",
             note,
         ]
-        lines = [part for line in about for part in textwrap.wrap(line, 115)]
-        axes.set_title("\n".join(lines), fontsize=8, loc="left", color="0.25")
+        write_about(axes, about, 115)
         figure.suptitle(f"{name}: horizon against bits", fontsize=13)
     return figure
 

@@ -3,11 +3,13 @@
 import contextlib
 import io
 import os
+import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import matplotlib.style
 from etils import epath
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lstm_jax import storage
@@ -33,6 +35,12 @@ def style() -> Iterator[None]:
     with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # letters that the font lacks
         yield
+
+
+def write_about(axes: Axes, paragraphs: Iterable[str], width: int) -> None:
+    """Writes small print above a panel: paragraphs broken at `width` characters."""
+    lines = [line for text in paragraphs for line in textwrap.wrap(text, width)]
+    axes.set_title("\n".join(lines), fontsize=8, loc="left", color="0.25")
 
 
 def save(figure: Figure, stem: epath.PathLike) -> list[epath.Path]:

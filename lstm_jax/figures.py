@@ -4,7 +4,6 @@ The same rows give the same bytes, with the same matplotlib.
 """
 
 import re
-import textwrap
 import warnings
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lstm_jax import bits_figure, results, storage, table
-from lstm_jax.drawing import COLORS, LINES, MARKERS, save, style
+from lstm_jax.drawing import COLORS, LINES, MARKERS, save, style, write_about
 from lstm_jax.errors import InputError
 from lstm_jax.horizon import FEWEST_SEEDS
 from lstm_jax.horizons_figure import horizons_figure
@@ -269,9 +268,8 @@ def _write_title(figure: Figure, curves: Sequence[Curve], note: str) -> None:
         f"{trained}; grey: what it was trained on" if trained else "",
         note,
     ]
-    lines = [part for line in about for part in textwrap.wrap(line, 125)]
     axes = figure.axes[0]
-    axes.set_title("\n".join(lines), fontsize=8, loc="left", color="0.25")
+    write_about(axes, about, 125)
     title = figure.suptitle(
         f"{curves[0].task}: accuracy against {curves[0].swept_by}", fontsize=13, ha="left"
     )

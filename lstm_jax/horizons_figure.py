@@ -1,14 +1,13 @@
 """The horizons of many cells, one below the other. Needs no JAX."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lstm_jax import table
-from lstm_jax.drawing import COLORS, style
+from lstm_jax.drawing import COLORS, style, write_about
 from lstm_jax.errors import InputError
 from lstm_jax.summary import Curve
 
@@ -56,8 +55,7 @@ def horizons_figure(curves: Sequence[Curve], note: str = "") -> Figure:
             "bars: 95 % intervals; dot or thick bar: estimate; grey: beyond the gaps of the sweep",
             note,
         ]
-        lines = [part for line in about for part in textwrap.wrap(line, 95)]
-        axes.set_title("\n".join(lines), fontsize=8, loc="left", color="0.25")
+        write_about(axes, about, 95)
         figure.suptitle(f"{curves[0].task}: horizons", fontsize=13)
     return figure
 

@@ -299,7 +299,7 @@ def test_another_word_is_one_line(task, options):
         task(3, **options)
 
 
-@pytest.mark.parametrize("name", NETWORK)
+@pytest.mark.parametrize("name", published_files.WRITTEN)  # texts: test_text.py
 def test_the_command_prepares_published_files_without_tensorflow(
     name, tmp_path, monkeypatch, capsys
 ):

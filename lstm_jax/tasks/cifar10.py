@@ -61,14 +61,11 @@ def cifar10(
     """
     require_among("padding", padding, ("noise", "neutral", "fixed"))
     require_among("layout", layout, ("pixel", "row"))
-    steps, features, encode = as_sequence(layout, SHAPE, 1 / 255)
     return labelled_task(
         name="cifar10",
         gap=gap,
         classes=CLASSES,
-        steps=steps,
-        features=features,
-        encode=encode,
+        **as_sequence(layout, SHAPE, 1 / 255)._asdict(),
         padding=padding,
         solved_at=0.5,
         load=_load,

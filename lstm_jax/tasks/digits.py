@@ -58,14 +58,11 @@ def digits(
     layout = "pixel" if layout is None else layout
     require_among("padding", padding, ("noise", "neutral"))
     require_among("layout", layout, ("pixel", "permuted"))
-    steps, features, encode = as_sequence(layout, SHAPE, 1 / 16)
     return labelled_task(
         name="digits",
         gap=gap,
         classes=CLASSES,
-        steps=steps,
-        features=features,
-        encode=encode,
+        **as_sequence(layout, SHAPE, 1 / 16)._asdict(),
         padding=padding,
         solved_at=0.7,
         load=load,

@@ -1,6 +1,7 @@
 """Images as sequences: the layouts that tasks of images share, and how sets of images are read."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,9 +26,22 @@ def permutation(pixels: int) -> np.ndarray:
     return np.random.RandomState(PERMUTATION_SEED).permutation(pixels)
 
 
-def as_sequence(
-    layout: str, shape: tuple[int, int, int], scale: float
-) -> tuple[int, int, Callable[[Array], Array]]:
+class Sequence(NamedTuple):
+    """An image as a sequence, as `labelled_task` takes it.
+
+    Attributes:
+      steps: how many.
+      features: of one step.
+      encode: images `[..., height, width, channels]` -> float32 `[..., steps, features]`, in NumPy
+        or in JAX.
+    """
+
+    steps: int
+    features: int
+    encode: Callable[[Array], Array]
+
+
+def as_sequence(layout: str, shape: tuple[int, int, int], scale: float) -> Sequence:
     """An image as a sequence.
 
     Args:
@@ -35,10 +49,6 @@ def as_sequence(
         `permutation`; `row`, a row a step, all of its first channel, then all of the next.
       shape: of an image, `[height, width, channels]`.
       scale: what stored values are multiplied by.
-
-    Returns:
-      steps, features of a step, and what makes float32 `[..., steps, features]` of images
-      `[..., height, width, channels]`, in NumPy or in JAX.
 
     Raises:
       InputError: another layout.
@@ -58,7 +68,7 @@ def as_sequence(
         pixels = image.reshape(*axes, steps, features)
         return pixels if order is None else pixels[..., order, :]
 
-    return steps, features, encode
+    return Sequence(steps, features, encode)
 
 
 def load(name: str) -> Parts:

@@ -58,14 +58,11 @@ def mnist(
       MissingExtraError: from `load`, the extra `data` is not installed.
     """
     require_among("padding", padding, ("noise", "neutral"))
-    steps, features, encode = as_sequence(layout, SHAPE, 1 / 255)
     return labelled_task(
         name="mnist",
         gap=gap,
         classes=CLASSES,
-        steps=steps,
-        features=features,
-        encode=encode,
+        **as_sequence(layout, SHAPE, 1 / 255)._asdict(),
         padding=padding,
         solved_at=0.85 if layout == "permuted" else 0.9,
         load=_load,
