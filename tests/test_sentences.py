@@ -15,22 +15,29 @@ pytestmark = pytest.mark.xdist_group("sentences")  # shares what is compiled or 
 
 COUNT = 6000
 LANGUAGES = ("english", "korean")
+TOLD = (*LANGUAGES, "english sky", "korean sky")
 
 
 @functools.cache
-def draw(gap, language="english", languages=8):
-    task = sentences(gap, language=language, languages=languages)
+def draw(gap, told="english", languages=8):
+    task = sentences(gap, **options(told), languages=languages)
     keys = jax.random.split(jax.random.key(5), COUNT)
     example = jax.jit(jax.vmap(task.sample, in_axes=(None, 0)))((), keys)
     return jax.tree.map(np.asarray, example)
 
 
-def read(example, index, language="english", languages=8):
+def options(told):
+    """Language and story, as `sentences` takes them, of `english sky` and the like."""
+    language, _, story = told.partition(" ")
+    return {"language": language, "story": story or None}
+
+
+def read(example, index, told="english", languages=8):
     """One example as words up to the question, and the answer's word."""
-    words = vocabulary(languages, language)
+    words = vocabulary(languages, **options(told))
     use = example.use_times[index, 0]
     text = [words[symbol] for symbol in example.inputs[index, : use + 1]]
-    return text, spoken(languages, language)[example.targets[index, 0]]
+    return text, spoken(languages, **options(told))[example.targets[index, 0]]
 
 
 def test_as_the_essay_says_it():
@@ -53,25 +60,54 @@ def test_in_korean():
     assert len(vocabulary(12, "korean")) == len(set(vocabulary(12, "korean")))
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_clouds_are_in_the_sky():
+    example = draw(3, "english sky")
+    places = dict(zip(vocabulary(8, story="sky"), spoken(8, story="sky"), strict=False))
+    assert (places["clouds"], places["ships"]) == ("sky", "sea")
+    seen = set()
+    for index in range(300):
+        text, answer = read(example, index, "english sky")
+        *_, today, the, thing, are, within, article = text
+        assert (today, the, are, within, article) == ("today", "the", "are", "in", "the")
+        assert answer == places[thing]
+        seen.add(thing)
+    assert len(seen) == 8
+    text, answer = read(draw(3, "korean sky"), 0, "korean sky")
+    assert text[-5] == "오늘"
+    assert text[-3:] == ["언제나", "그렇듯", "모두"]
+
+
+@pytest.mark.parametrize("told", TOLD)
 @pytest.mark.parametrize("gap", [4, 5, 6, 7, 8, 9, 17, 40])
-def test_every_word_is_of_a_sentence(gap, language):
+def test_every_word_is_of_a_sentence(gap, told):
     """From the forms alone, apart from how they are drawn."""
-    example = draw(gap, language)
+    if "sky" in told and gap == 4:  # no sentence has this length
+        gap = 3
+    example = draw(gap, told)
     made = sentences.__globals__
-    forms = [form.split() for form in made["_FORMS"][language]]
-    classes = made["_CLASSES"][language] | {"PLACE": vocabulary(8, language)[:8]}
-    before, after, asks = made["_STORY"][language]
+    forms = [form.split() for form in made["_FORMS"][told]]
+    classes = made["_CLASSES"][told.split()[0]] | {"PLACE": vocabulary(8, **options(told))[:8]}
+    before, both = made["_STORY"][told]
+    # What follows the clue ends the sentence, but where the question is the rest of it.
+    after, asks = both[-1][0], [ask for after, ask in both if after]
     story = [*before.split(), "PLACE", *after.split()]
+    if gap == 3 and "sky" in told:
+        start = [*before.split(), "PLACE"]
+        story, asks = None, [" ".join([*start[:-1], own, both[0][1]]) for own in classes["PLACE"]]
 
     def fits(sentence, form):
-        return len(sentence) == len(form) and all(
-            word in classes.get(part, (part,)) for word, part in zip(sentence, form, strict=True)
+        return (
+            form is not None
+            and len(sentence) == len(form)
+            and all(
+                word in classes.get(part, (part,))
+                for word, part in zip(sentence, form, strict=True)
+            )
         )
 
     seen = set()
     for index in range(200):
-        text, _ = read(example, index, language)
+        text, _ = read(example, index, told)
         parts, sentence = [], []
         for word in text:
             sentence.append(word)
@@ -79,7 +115,7 @@ def test_every_word_is_of_a_sentence(gap, language):
                 parts.append(sentence)
                 sentence = []
         assert " ".join(sentence) in asks
-        assert sum(fits(part, story) for part in parts) == 1
+        assert sum(fits(part, story) for part in parts) == (story is not None)
         for part in parts:
             kinds = [i for i, form in enumerate(forms) if fits(part, form)]
             assert kinds or fits(part, story), part
@@ -145,6 +181,9 @@ def test_places_and_lead_ins_are_drawn_evenly():
         (9, {"languages": 13}, "languages=13: must be at most 12"),
         (9, {"languages": 1}, "languages=1"),
         (9, {"language": "latin"}, "language=latin: allowed are english, korean"),
+        (9, {"story": "sea"}, "story=sea: allowed are None, sky"),
+        (2, {"story": "sky"}, "gap=2: must be a whole number, at least 3"),
+        (4, {"story": "sky"}, "gap=4: no sentence of this length; 3 and 5 are allowed"),
     ],
 )
 def test_what_cannot_be_is_named(gap, options, words):
