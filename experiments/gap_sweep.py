@@ -291,8 +291,29 @@ def work() -> Work:
     return Work(sweep_of(plan), known, plan.updates, shared.described_match())
 
 
+def require_data() -> None:
+    """Says at once which data a person must prepare, before what takes seconds is imported.
+
+    What else is wrong with a task is for `work` to say.
+    """
+    from lstm_jax.spec import parse
+    from lstm_jax.tasks import TASKS
+    from lstm_jax.tasks.base import require_data
+
+    for text in _TASK.value:
+        try:
+            spec = parse(text, TASKS, "task")
+            gap = max(chosen("gaps"))
+            task = TASKS[spec.name](gap, **spec.arguments(gap))
+        except InputError:
+            continue
+        require_data(task)
+
+
 def main() -> int:
     """Checks everything, runs the sweep, draws what is there."""
+    if not _DRY_RUN.value:
+        require_data()
     from lstm_jax import backend, figures, planning, running, storage
     from lstm_jax.progress import Bar
 

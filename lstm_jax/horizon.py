@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from lstm_jax import psychometric
 from lstm_jax.errors import InputError
@@ -208,7 +208,8 @@ def fit_retention(
     else:
         estimate = math.inf if low == grid[-1] else float(grid[-1])
     # How many networks at either end may lie beyond the interval.
-    beyond = int(stats.binom.ppf((1 - confidence) / 2, count, 0.5))
+    shares = special.bdtr(np.arange(count + 1), count, 0.5)
+    beyond = int((shares < (1 - confidence) / 2).sum())
     interval = None
     if beyond > 0:
         interval = side(reaches[beyond - 1])[0], side(reaches[count - beyond])[1]

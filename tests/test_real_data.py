@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 
@@ -99,6 +100,24 @@ def test_a_sweep_without_data_is_one_line_and_writes_nothing(name, flags, absent
     assert not said.out
     assert not os.listdir(absent)
     assert seconds < 1
+
+
+def test_what_is_missing_is_said_before_what_takes_seconds_is_imported(absent):
+    script = (
+        "import runpy, sys\n"
+        "sys.argv = ['gap_sweep', '--task=recall,mnist']\n"
+        "try:\n"
+        "    runpy.run_module('experiments.gap_sweep', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 2, end.code\n"
+        "assert not {'matplotlib', 'flax', 'optax', 'tensorflow_datasets'} & set(sys.modules)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(launching.ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=absent, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(f"error: {remedy('mnist')}\n", done.stderr)
 
 
 def test_a_dry_run_needs_no_data(absent, capfd):

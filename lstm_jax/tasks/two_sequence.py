@@ -6,7 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from lstm_jax.errors import require_among
 from lstm_jax.tasks.base import Example, Task, classification, require_whole, squared_error
@@ -134,7 +134,7 @@ def noisy_class(name: str, gap: int, onset: int, *, extra: int, noisy_onset: boo
 
     ceiling = 1.0
     if noisy_onset:
-        ceiling = float(stats.norm.cdf(onset**0.5 / _DEVIATION))
+        ceiling = float(special.ndtr(onset**0.5 / _DEVIATION))
     return classification(
         classes=2,
         name=name,
