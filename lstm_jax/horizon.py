@@ -171,10 +171,11 @@ def fit_horizon(
 def fit_retention(
     gaps: Sequence[int], solved: Sequence[Sequence[bool]], begin: int, confidence: float = 0.95
 ) -> Horizon:
-    """The horizon of networks that were each asked at every gap: their median reach.
+    """The horizon of networks that were each asked at every gap: up to where half of them reach.
 
     A network reaches the largest gap up to which it solves every one, from the first that is not
-    before `begin`. What it does at one gap and at the next is one network's doing, so the trials
+    before `begin`. The horizon lies between the largest gap that half of the networks reach and the
+    next. What it does at one gap and at the next is one network's doing, so the trials
     are no sample of a logistic curve. Reaches of different networks are independent: the interval
     is that of order statistics, which needs no shape (Thompson 1936), from 6 networks on at 95 %. A
     reach lies between two gaps of the grid, and the interval takes the side that makes it wider.
@@ -199,14 +200,9 @@ def fit_retention(
     def side(passed):  # between which gaps a reach lies
         return grid[passed - 1] if passed else 0.0, grid[passed] if passed < len(grid) else math.inf
 
-    low, high = side(reaches[(count - 1) // 2])[0], side(reaches[count // 2])[1]
+    low, high = side(reaches[count // 2])  # as many reach this, or more, as do not
     bracket = (low, high) if low > 0 and high < math.inf else None
-    if bracket:
-        estimate = math.sqrt(low * high)
-    elif low == 0:  # as many as half fail at once
-        estimate = 0.0 if high == grid[0] else float(grid[0])
-    else:
-        estimate = math.inf if low == grid[-1] else float(grid[-1])
+    estimate = math.sqrt(low * high) if bracket else (math.inf if low else 0.0)
     # How many networks at either end may lie beyond the interval.
     shares = special.bdtr(np.arange(count + 1), count, 0.5)
     beyond = int((shares < (1 - confidence) / 2).sum())

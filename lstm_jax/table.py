@@ -204,9 +204,9 @@ def _about(curves: Sequence[Curve]) -> list[str]:
     horizon = f"Horizon: {swept} at which half of the seeds solve it [95 % interval]."
     if curves[0].train_gaps:
         horizon = (
-            f"{training_text(curves).capitalize()}. Horizon: largest {swept} up to which half of "
-            "the networks solve every one, from the smallest trained on [95 % interval, by order "
-            "statistics]."
+            f"{training_text(curves).capitalize()}. Horizon: from the largest {swept} up to which "
+            f"half of the networks solve every one, beginning with those trained on, to the next "
+            "[95 % interval, by order statistics]."
         )
     return [
         f"Solved: accuracy at least {solved_at} on the report set; a blind guess scores {chance}.",

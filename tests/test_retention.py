@@ -123,9 +123,10 @@ def reaches(*passed, gaps=(5, 10, 20, 40)):
         ((1, 2, 2, 2, 3, 4), "10-20 [5, > 40]", 5),
         ((4, 4, 4, 4, 4, 4), "> 40", 40),
         ((0, 0, 0, 0, 0, 0), "< 5", None),
-        ((0, 0, 0, 3, 3, 3), "5 [< 5, 40]", None),
-        ((1, 1, 1, 3, 3, 4), "5-40 [5, > 40]", 5),
-        ((2, 2, 2, 4, 4, 4), "40 [10, > 40]", 10),
+        ((0, 0, 0, 3, 3, 3), "20-40 [< 5, 40]", None),
+        ((1, 1, 1, 3, 3, 4), "20-40 [5, > 40]", 5),
+        ((2, 2, 2, 4, 4, 4), "> 40 [10, > 40]", 10),
+        ((0, 0, 0, 0, 3, 3), "< 5 [< 5, 40]", None),
         ((2, 2, 3), "10-20", 10),
     ],
 )
@@ -266,7 +267,7 @@ def test_table_and_figure_tell_what_was_trained_and_the_reach(tmp_path):
     assert curve.points[0].bits == pytest.approx(3)
     assert table.horizon_text(curve.horizon) == "20-40 [10, 40]"
     text, paths = redraw(tmp_path)
-    assert "trained on gap uniform 1-10, asked at each gap. Horizon: largest gap up to" in text
+    assert "trained on gap uniform 1-10, asked at each gap. Horizon: from the largest gap" in text
     assert "accuracy_against_gap.png" in {path.name for path in paths}
     assert "| 20 | 6 | 0.875 [" in (tmp_path / "accuracy.md").read_text()
 

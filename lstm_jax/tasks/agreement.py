@@ -43,7 +43,7 @@ def agreement(gap: int, *, subjects: int = 2, lead_in: int = 8, length: int | No
       gap: steps from a subject to its pronoun.
       subjects: how many come one after another.
       lead_in: longest lead-in, in steps; not read with `length`.
-      length: steps of an example, which the lead-in fills, so that it is the same at every gap; as
+      length: steps of an example, the same at every gap: the lead-in may take what is left; as
         few as may be if None.
 
     Raises:

@@ -39,7 +39,7 @@ def delayed_match(
       symbols: number of symbols that are compared; the test is another one with equal chances.
       distractors: number of distractor symbols.
       lead_in: longest lead-in, in steps; not read with `length`.
-      length: steps of an example, which the lead-in fills, so that it is the same at every gap; as
+      length: steps of an example, the same at every gap: the lead-in may take what is left; as
         few as may be if None.
 
     Raises:

@@ -53,7 +53,7 @@ def film(
       events: kinds of event, K; chance is 1/K.
       people: how many have a plan.
       lead_in: longest lead-in, in frames: scenes before the first act; not read with `length`.
-      length: frames of an example, which the lead-in fills, so that it is the same at every gap; as
+      length: frames of an example, the same at every gap: the lead-in may take what is left; as
         few as may be if None.
 
     Raises:

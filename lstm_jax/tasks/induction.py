@@ -52,7 +52,7 @@ def induction(
       symbols: how many beside the special one; chance is 1/symbols.
       lead_in: longest lead-in, in steps; not read for `mamba`, nor with `length`.
       layout: where the pair stands.
-      length: steps of an example, which the lead-in fills, so that it is the same at every gap; as
+      length: steps of an example, the same at every gap: the lead-in may take what is left; as
         few as may be if None. Not for `mamba`.
 
     Raises:

@@ -38,7 +38,7 @@ def recall(
       symbols: number of cues K; chance is 1/K.
       distractors: number of distractor symbols, all different from the cues.
       lead_in: longest lead-in, in steps; not read with `length`.
-      length: steps of an example, which the lead-in fills, so that it is the same at every gap; as
+      length: steps of an example, the same at every gap: the lead-in may take what is left; as
         few as may be if None.
 
     Raises:

@@ -153,8 +153,8 @@ def sentences(
         `story=sky` 3 in both, and not 4.
       languages: how many, or how many places, K; chance is 1/K, at most 12.
       language: the vocabulary and the order of words.
-      length: words of an example, which a longer lead-in of such sentences fills, so that it is the
-        same at every gap; as few as may be if None.
+      length: words of an example, the same at every gap: a longer lead-in may take what is left; as
+        few as may be if None.
       story: `sky`, or None for France and French.
 
     Raises:
