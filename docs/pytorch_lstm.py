@@ -179,7 +179,10 @@ def streams_of(stem: str) -> list:
 
 def score_of(stem: str):
     """The module score.py that was exported beside the sets."""
-    sys.path.insert(0, os.path.dirname(os.path.abspath(stem)))
+    folder = os.path.dirname(os.path.abspath(stem))
+    if not os.path.exists(os.path.join(folder, "score.py")):
+        raise ValueError(f"{folder}: has no score.py, which the export writes beside the sets")
+    sys.path.insert(0, folder)
     return importlib.import_module("score")
 
 

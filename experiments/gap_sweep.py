@@ -13,6 +13,7 @@ is trained and asked at every gap: what it learned there, retained elsewhere. Ro
 budget had stopped.
 """
 
+import contextlib
 import functools
 import itertools
 import os
@@ -196,9 +197,15 @@ def fixed_in_length(known, task: str, gap: int) -> str:
     if "length" not in options_of(constructor):
         raise InputError(f"--length=fixed: {spec.name} has no option length; tight is allowed")
     if spec.resolved["length"] is not None:
-        raise InputError(f"--length=fixed: {task} says its length itself")
-    with commands.naming("gaps"):
-        return f"{task}:length={constructor(gap, **spec.arguments(gap)).length}"
+        raise InputError(f"--length=fixed: {task} has a length of its own")
+    arguments = spec.arguments(gap)
+    with blaming(task, "gaps", False):
+        length = constructor(gap, **arguments).length
+    try:
+        constructor(gap, **arguments | {"length": length})
+    except InputError as error:
+        raise InputError(f"--length=fixed: {task}: {error}") from error
+    return f"{task}:length={length}"
 
 
 def settings():
@@ -224,16 +231,27 @@ def settings():
     )
 
 
+@contextlib.contextmanager
+def blaming(task, flag, several):
+    """Names the flag to which an InputError inside is due, and the task if there are several."""
+    try:
+        yield
+    except InputError as error:
+        option = str(error).partition(":")[0]
+        flag = "task" if option in task.split(":")[1:] else flag
+        raise InputError(f"--{flag}: {f'{task}: ' if several else ''}{error}") from error
+
+
 def trials(known, shared, tasks, cells, plan):
     """The sweep of a plan; of several tasks the smallest gaps first."""
     from lstm_jax.sweep import make_sweep
     from lstm_jax.training import build_task, trained_task
 
     for task in tasks:
-        with commands.naming("eval_gaps" if _TRAIN_GAPS.value else "gaps"):
-            for gap in plan.gaps:
+        for gap in plan.gaps:
+            with blaming(task, "eval_gaps" if _TRAIN_GAPS.value else "gaps", len(tasks) > 1):
                 build_task(known, task, gap)
-        with commands.naming("train_gaps"):
+        with blaming(task, "train_gaps", len(tasks) > 1):
             trained_task(known, task, plan.gaps[-1], _TRAIN_GAPS.value)
     with commands.naming("cells"):
         sweeps = [

@@ -18,6 +18,8 @@ def parse_gaps(text: str) -> tuple[int, ...]:
     """
     if match := _UNIFORM.fullmatch(text):
         first, last = map(int, match.groups())
+        if last < first:
+            raise InputError(f"{text:.60}: must rise, as uniform:1-40")
         gaps = range(first, last + 1)
     elif _LIST.fullmatch(text):
         gaps = sorted(map(int, text.split(",")))

@@ -92,6 +92,7 @@ def sweep_seconds(
 def describe(trials: Sequence[Trial], catalogue: Catalogue, updates: int) -> str:
     """The sweep as a table, a line a cohort, with an estimate of its cost from rough figures."""
     speed = nominal_speed(trials, catalogue)
+    tasks = list(dict.fromkeys(trial.task for trial in trials))
     lines = [f"{'gap':>6}  {'length':>6}  {'trials':>6}  {'units':>5}  {'seconds':>7}  cell"]
     for cohort in cohorts(trials, catalogue):
         trial = cohort.trials[0]
@@ -99,12 +100,12 @@ def describe(trials: Sequence[Trial], catalogue: Catalogue, updates: int) -> str
         seconds = cohort_seconds(cohort, length, updates, speed) + COMPILE_SECONDS
         lines.append(
             f"{trial.gap:>6}  {length:>6}  {len(cohort.trials):>6}  {trial.hidden_size:>5}  "
-            f"{seconds:>7.1f}  {trial.cell}"
+            f"{seconds:>7.1f}  {trial.cell}" + (f"  on {trial.task}" if len(tasks) > 1 else "")
         )
     total = sweep_seconds(trials, catalogue, updates, speed)
     lines.append(
-        f"{len(trials)} trials of {trials[0].task}, at most {updates} updates each: at most about "
-        f"{total / 60:.1f} minutes on {jax.device_count()} devices, if each reaches "
+        f"{len(trials)} trials of {' and '.join(tasks)}, at most {updates} updates each: at most "
+        f"about {total / 60:.1f} minutes on {jax.device_count()} devices, if each reaches "
         f"{FLOPS / 1e9:.0f} GFLOP/s and a program compiles in {COMPILE_SECONDS:g} s"
     )
     return "\n".join(lines)

@@ -235,7 +235,7 @@ def test_answers_within_the_tolerance_are_right(tmp_path):
     assert (far["accuracy"], far["solved"]) == (0, False)
 
 
-def test_what_does_not_fit_is_one_line(tmp_path):
+def test_what_does_not_fit_is_one_line(tmp_path, capsys):
     ((arrays, _),) = exported(tmp_path, "--task=latch", "--gaps=3").values()
     shape = (*arrays["weights"].shape, 2)
     (path,) = tmp_path.glob("latch*.npz")
@@ -248,6 +248,19 @@ def test_what_does_not_fit_is_one_line(tmp_path):
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
         assert len(done.stderr.splitlines()) == 1
+    predictions = tmp_path / "predictions.npz"
+    good = predictions.read_bytes()
+    for content in (good[:-30], b"", good[:4]):
+        predictions.write_bytes(content)
+        assert score.main([str(predictions), str(path)]) == 2
+    np.save(tmp_path / "predictions.npy", np.zeros(shape))
+    assert score.main([str(tmp_path / "predictions.npy"), str(path)]) == 2
+    assert score.main([str(predictions), str(path.with_suffix(".json"))]) == 2
+    *_, array, json_file = errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 5
+    assert all(line.startswith("error: ") for line in errors)
+    assert "must be an .npz that holds `predictions`" in array
+    assert "must be the .npz of an exported set" in json_file
     path.write_bytes(path.read_bytes()[:-1])
     done = scored(tmp_path, np.zeros(shape), path.name)
     assert "altered since it was exported" in done.stderr
@@ -263,6 +276,7 @@ def test_what_does_not_fit_is_one_line(tmp_path):
         (["--task=recall", "--gaps=5", "--split=test"], "--split"),
         (["--task=recall", "--gaps=5", "--split=train"], "--examples: needed with --split=train"),
         (["--task=recall", "--gaps=5", "--examples=3"], "--examples: needed with --split=train"),
+        (["--task=recall", "--gaps=5", "--seed=3"], "--seed: is of --split=train"),
         (["--task=recall", "--gaps=5", "--task_file=nowhere.py"], "nowhere.py"),
         (["--task=recall", "--gaps=5", "--sead=3"], "--sead=3"),
     ],

@@ -143,12 +143,15 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     add("--gaps", required=True, type=_listed(0, 10**9), help="comma-separated")
     add("--split", default="report", choices=SPLITS)
     add("--examples", type=_whole(1, _MOST_EXAMPLES), help="of train: how many")
-    add("--seed", default=[0], type=_listed(0, keys.MAX_SEED), help="of train; several by commas")
+    add("--seed", type=_listed(0, keys.MAX_SEED), help="of train, 0 if not given; or several")
     add("--batch_size", default=32, type=_whole(1, 10**6), help="of train, as the trial's")
     add("--out", required=True, help="a directory")
     given = parser.parse_args(arguments)
     if (given.split == "train") != (given.examples is not None):
         raise InputError("--examples: needed with --split=train, and only there")
+    if given.split != "train" and given.seed is not None:
+        raise InputError("--seed: is of --split=train; the other sets have none")
+    given.seed = given.seed or [0]
     return given
 
 

@@ -50,6 +50,7 @@ CORE = {
     "parity": ("length", GAPS),
     "sentences": ("gap", GAPS),
     "agreement": ("gap", GAPS),
+    "film": ("gap", GAPS),
 }
 
 _GRID = 2.0**23  # a draw from U[0, 1) is a multiple of 1 / _GRID

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import zipfile
 
 import numpy as np
 
@@ -61,7 +62,10 @@ def read(path: str) -> tuple[dict, dict]:
       ValueError: the set is not what its description says.
       OSError: as from the file system.
     """
-    with open(os.path.splitext(path)[0] + ".json", encoding="utf-8") as file:
+    stem, extension = os.path.splitext(path)
+    if extension != ".npz":
+        raise ValueError(f"{path}: must be the .npz of an exported set")
+    with open(f"{stem}.json", encoding="utf-8") as file:
         about = json.load(file)
     with open(path, "rb") as file:
         if hashlib.sha256(file.read()).hexdigest() != about["sha256"]:
@@ -91,11 +95,12 @@ def main(arguments: list) -> int:
         return 2
     try:
         arrays, about = read(arguments[1])
-        with np.load(arguments[0], allow_pickle=False) as given:
-            if "predictions" not in given:
-                raise ValueError(f"{arguments[0]}: holds no `predictions`")
+        with open(arguments[0], "rb") as file:  # NumPy leaves open what it cannot read
+            given = np.load(file, allow_pickle=False)
+            if isinstance(given, np.ndarray) or "predictions" not in given:
+                raise ValueError(f"{arguments[0]}: must be an .npz that holds `predictions`")
             found = score(given["predictions"], arrays, about)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 2
     print("\n".join(lines(found, about)))

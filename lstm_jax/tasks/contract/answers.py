@@ -1,7 +1,8 @@
 """Clauses about what is asked: what is needed to answer, and who scores what.
 
-Statistical ones look at fixed examples with a bound of four standard errors, so they give the same
-answer each time.
+Statistical ones look at fixed examples, so they give the same answer each time: with a bound of
+three standard errors on what a blind guess is said to score, of four where many places are looked
+at.
 """
 
 import itertools
@@ -13,6 +14,7 @@ from lstm_jax.errors import require
 from lstm_jax.tasks.contract.case import Case, info_mask
 
 SIGMAS = 4.0
+CHANCE_SIGMAS = 3.0  # of what a task says a blind guess scores
 PAIRS = 50  # pairs of examples that `splice` needs
 _NEAR = (0, -1, -2, -3, -4, 1, 2)  # distances from the use at which `leak` looks
 _FIRST = 3  # first steps at which it looks
@@ -43,13 +45,13 @@ def blind(case: Case) -> None:
     asked = (case.scored_used & (case.scored.lag >= task.counted_from)).sum()
     binomial = np.sqrt(task.chance * (1 - task.chance) / asked)
     require(
-        abs(accuracy - task.chance) <= SIGMAS * max(accuracy_error, binomial),
+        abs(accuracy - task.chance) <= CHANCE_SIGMAS * max(accuracy_error, binomial),
         f"chance is {task.chance:.4f}, but the blind predictor is right on {accuracy:.4f} "
         f"of {asked} answers",
     )
     mean, error = case.mean(losses)
     require(
-        abs(mean - task.blind_loss) <= SIGMAS * error + 1e-5 * (1 + abs(task.blind_loss)),
+        abs(mean - task.blind_loss) <= CHANCE_SIGMAS * error + 1e-5 * (1 + abs(task.blind_loss)),
         f"blind_loss is {task.blind_loss:.5f}, but the blind predictor's loss is {mean:.5f} "
         f"+- {error:.5f}",
     )
