@@ -263,7 +263,7 @@ def _write_title(figure: Figure, curves: Sequence[Curve], note: str) -> None:
     about = [
         f"{table.seeds_text(curves)}; {table.budget_text(curves)}; "
         f"matched by {table.match_text(curves)}",
-        "small points: seeds (x: training failed); bars: 95 % intervals, from "
+        "points of one gap side by side; small: seeds (x: failed); bars: 95 % intervals, from "
         f"{FEWEST_SEEDS} seeds on; hollow: all seeds equal",
         f"{trained}; grey: what it was trained on" if trained else "",
         note,

@@ -3,13 +3,13 @@
 They are prepared by TFDS, in the one format that needs no TensorFlow.
 """
 
-import argparse
 import contextlib
 import resource
 import sys
 from collections.abc import Iterator
 
-from lstm_jax.datasets.base import new_builder, require_prepared
+from lstm_jax.datasets.base import directory, new_builder, require_prepared
+from lstm_jax.datasets.command_line import Parser, exit_status
 from lstm_jax.datasets.tensorflow_free import without_tensorflow
 from lstm_jax.errors import InputError, MissingExtraError, first_line
 
@@ -48,19 +48,16 @@ def _many_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def main(arguments: list[str]) -> int:
-    """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lstm_jax.datasets.prepare", description=__doc__.splitlines()[0]
-    )
+def _run(arguments: list[str]) -> None:
+    parser = Parser("prepare", __doc__)
     parser.add_argument("names", nargs="+", help="as TFDS knows them: mnist, cifar10")
     for name in parser.parse_args(arguments).names:
-        try:
-            print(f"{name}: in {prepare(name)}")
-        except (InputError, MissingExtraError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-    return 0
+        print(f"{name}: in {prepare(name)}")
+
+
+def main(arguments: list[str]) -> int:
+    """The command; returns its exit status."""
+    return exit_status(lambda: _run(arguments), directory())
 
 
 if __name__ == "__main__":

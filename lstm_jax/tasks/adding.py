@@ -10,7 +10,7 @@ import numpy as np
 
 from lstm_jax.arrays import Array
 from lstm_jax.errors import require_among
-from lstm_jax.tasks.base import Example, Task, require_whole, squared_error
+from lstm_jax.tasks.base import Example, Task, require_whole, squared_error, whole
 
 Layout = Literal["lag", "halves", "anywhere"]
 TOLERANCE = 0.04
@@ -93,7 +93,7 @@ def two_numbers(
 
     def one_of(uniform, begin, end):
         """A step from `begin` to `end` - 1, each as likely, from a number in [0, 1)."""
-        return begin + jnp.floor(uniform * (end - begin)).astype(jnp.int32)
+        return begin + whole(uniform, end - begin)
 
     def marked_steps(uniform):
         if layout == "halves":

@@ -251,6 +251,11 @@ def below(bits: Array, size: int) -> Array:
     return (bits % jnp.uint32(size)).astype(jnp.int32)
 
 
+def whole(uniform: Array, count: int | Array) -> Array:
+    """Whole numbers from 0 to `count` - 1, each as likely, from numbers in [0, 1)."""
+    return jnp.floor(uniform * jnp.asarray(count, jnp.float32)).astype(jnp.int32)
+
+
 def longest_lead_in(lead_in: int, length: int | None, needed: int) -> int:
     """How many steps may stand before the first relevant one.
 

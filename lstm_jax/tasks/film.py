@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.tasks.base import Example, Task, classification, longest_lead_in, require_whole
+from lstm_jax.tasks.base import Example, Task, classification, longest_lead_in, require_whole, whole
 
 _SCENES = (2, 3)  # frames that a scene has
 _ACT = 2  # frames of the first act a person, and of the last
@@ -73,10 +73,6 @@ def film(
     weight, long_weight = length / (2 * (length - people)), length / (2 * people)
     features = events + people
     parts = np.cumsum([1, act, act, people, scenes, scenes])
-
-    def whole(uniform, size):
-        """Whole numbers from 0 to size - 1 from numbers in [0, 1)."""
-        return jnp.floor(uniform * size).astype(jnp.int32)
 
     def sample(data, key):
         del data

@@ -20,7 +20,15 @@ import numpy as np
 
 from lstm_jax import keys
 from lstm_jax.arrays import Array, Key, PyTree
-from lstm_jax.tasks.base import Example, Split, Task, classification, quick_jit, require_whole
+from lstm_jax.tasks.base import (
+    Example,
+    Split,
+    Task,
+    classification,
+    quick_jit,
+    require_whole,
+    whole,
+)
 
 # A frozen generator: `numpy.random.RandomState` draws the same numbers in every version of NumPy.
 FIXED_NOISE_SEED = 92917
@@ -140,9 +148,9 @@ def labelled_task(
         inputs, labels = data.train
         begin, end = 0, len(labels)
         if balanced:
-            chosen = _whole(uniform[-2], classes)
+            chosen = whole(uniform[-2], classes)
             begin, end = jnp.searchsorted(labels, jnp.stack([chosen, chosen + 1]))
-        index = begin + _whole(uniform[-1], end - begin)
+        index = begin + whole(uniform[-1], end - begin)
         return example(jnp, inputs[index], labels[index], uniform[:noises])
 
     def evaluation_set(data: Parts, split: Split) -> Example:
@@ -171,8 +179,3 @@ def labelled_task(
 def _uniform(shape: tuple[int, ...]) -> Callable[[Key], Array]:
     """Numbers in [0, 1) from a key."""
     return quick_jit(lambda key: jax.random.uniform(key, shape, jnp.float32))
-
-
-def _whole(uniform: Array, count: int | Array) -> Array:
-    """A whole number below `count` from a number in [0, 1)."""
-    return jnp.floor(uniform * jnp.asarray(count, jnp.float32)).astype(jnp.int32)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from lstm_jax.errors import require_among
-from lstm_jax.tasks.base import Example, Task, classification, require_whole, squared_error
+from lstm_jax.tasks.base import Example, Task, classification, require_whole, squared_error, whole
 
 Noise = Literal["distractors", "everywhere", "targets"]
 _DEVIATION = 0.2**0.5  # of the noise: variance 0.2 in the paper
@@ -113,7 +113,7 @@ def noisy_class(name: str, gap: int, onset: int, *, extra: int, noisy_onset: boo
         # Two of the draws serve as a coin and as a uniform number.
         up = normal[length] > 0
         uniform = jax.scipy.stats.norm.cdf(normal[length + 1])
-        last = shortest - 1 + jnp.floor(uniform * (extra + 1)).astype(jnp.int32)
+        last = shortest - 1 + whole(uniform, extra + 1)
         last = jnp.minimum(last, length - 1)
         values = _DEVIATION * normal[:length]
         told = jnp.where(up, 1.0, -1.0) + (values if noisy_onset else 0)
