@@ -35,7 +35,7 @@ def selective_copy(gap: int, *, symbols: int = 14, items: int = 4, layout: Layou
       with the blank and the cue among them.
 
     Args:
-      gap: steps from an item to its use, at least; more than `items`. For `mamba` the length, cues
+      gap: steps from an item to its use, at least; `items` or more. For `mamba` the length, cues
         included.
       symbols: how many, K; chance is 1/K.
       items: how many to give back.
