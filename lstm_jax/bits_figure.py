@@ -12,6 +12,8 @@ from lstm_jax.drawing import COLORS, LINES, MARKERS, style, write_about
 from lstm_jax.errors import InputError
 from lstm_jax.summary import Curve
 
+_MARKERS = [marker for marker in MARKERS if marker not in "^v"]  # these point beyond the gaps
+
 
 def by_name(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     """Curves whose answers are known to ask for bits, by the name of their task, without options;
@@ -62,7 +64,7 @@ def bits_figure(name: str, curves: Sequence[Curve], note: str = "") -> Figure:
         for index, (cell, own) in enumerate(cells.items()):
             look = {
                 "color": COLORS[index % len(COLORS)],
-                "marker": MARKERS[index % len(MARKERS)],
+                "marker": _MARKERS[index % len(_MARKERS)],
                 "linestyle": "--" if own[0].told_gap else LINES[index // len(COLORS) % 3],
             }
             aside = 0.07 * (index - (len(cells) - 1) / 2)  # so that equal horizons stay visible
