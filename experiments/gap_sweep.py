@@ -13,12 +13,11 @@ is trained and asked at every gap: what it learned there, retained elsewhere. Ro
 budget had stopped.
 """
 
-import contextlib
 import functools
 import itertools
 import os
 
-from experiments import commands
+from experiments import asking, commands
 from experiments.commands import TRUE_OR_FALSE, Flags, ListOf, Number, Words
 from experiments.work import Work
 from lstm_jax.errors import InputError
@@ -162,50 +161,14 @@ def asked_gaps(known, tasks) -> tuple[int, ...]:
         raise InputError("--gaps: with --train_gaps, networks are asked at --eval_gaps")
     gaps = _EVAL_GAPS.value or chosen("gaps")
     if gaps is SMOKE["gaps"]:
-        gaps = smoke_gaps(known, tasks)
+        gaps = asking.possible_gaps(known, tasks, gaps, OTHER_SMOKE_GAPS)
     return tuple(sorted(gaps))
-
-
-def smoke_gaps(known, tasks) -> list[int]:
-    """As many gaps as the smoke sweep has that all tasks can have, its own where they can."""
-
-    def possible(gap):
-        try:
-            for task in tasks:
-                spec = known.task(task)
-                known.tasks[spec.name](gap, **spec.arguments(gap))
-        except InputError:
-            return False
-        return True
-
-    found = [gap for gap in (*SMOKE["gaps"], *OTHER_SMOKE_GAPS) if possible(gap)]
-    return found[: len(SMOKE["gaps"])] or SMOKE["gaps"]
 
 
 def trained_gaps() -> tuple[int, ...]:
     """The gaps that a network's training mixes; none where it is trained at the one asked."""
     with commands.naming("train_gaps"):
         return parse_gaps(_TRAIN_GAPS.value) if _TRAIN_GAPS.value else ()
-
-
-def fixed_in_length(known, task: str, gap: int) -> str:
-    """The task with its length at the largest gap, `gap`, for an option."""
-    from lstm_jax.spec import options_of
-
-    spec = known.task(task)
-    constructor = known.tasks[spec.name]
-    if "length" not in options_of(constructor):
-        raise InputError(f"--length=fixed: {spec.name} has no option length; tight is allowed")
-    if spec.resolved["length"] is not None:
-        raise InputError(f"--length=fixed: {task} has a length of its own")
-    arguments = spec.arguments(gap)
-    with blaming(task, "gaps", False):
-        length = constructor(gap, **arguments).length
-    try:
-        constructor(gap, **arguments | {"length": length})
-    except InputError as error:
-        raise InputError(f"--length=fixed: {task}: {error}") from error
-    return f"{task}:length={length}"
 
 
 def settings():
@@ -231,17 +194,6 @@ def settings():
     )
 
 
-@contextlib.contextmanager
-def blaming(task, flag, several):
-    """Names the flag to which an InputError inside is due, and the task if there are several."""
-    try:
-        yield
-    except InputError as error:
-        option = str(error).partition(":")[0]
-        flag = "task" if option in task.split(":")[1:] else flag
-        raise InputError(f"--{flag}: {f'{task}: ' if several else ''}{error}") from error
-
-
 def trials(known, shared, tasks, cells, plan):
     """The sweep of a plan; of several tasks the smallest gaps first."""
     from lstm_jax.sweep import make_sweep
@@ -249,9 +201,9 @@ def trials(known, shared, tasks, cells, plan):
 
     for task in tasks:
         for gap in plan.gaps:
-            with blaming(task, "eval_gaps" if _TRAIN_GAPS.value else "gaps", len(tasks) > 1):
+            with asking.blaming(task, "eval_gaps" if _TRAIN_GAPS.value else "gaps", len(tasks) > 1):
                 build_task(known, task, gap)
-        with blaming(task, "train_gaps", len(tasks) > 1):
+        with asking.blaming(task, "train_gaps", len(tasks) > 1):
             trained_task(known, task, plan.gaps[-1], _TRAIN_GAPS.value)
     with commands.naming("cells"):
         sweeps = [
@@ -301,7 +253,7 @@ def work() -> Work:
     plan = planning.Plan(asked_gaps(known, tasks), chosen("seeds"), updates)
     largest = max(plan.gaps + trained_gaps())
     if _LENGTH.value == "fixed":
-        tasks = [fixed_in_length(known, task, largest) for task in tasks]
+        tasks = [asking.fixed_in_length(known, task, largest) for task in tasks]
     sweep_of = functools.cache(lambda plan: trials(known, shared, tasks, cells, plan))
     sweep_of(plan)  # whatever is wrong with it is said before anything runs
     if _MINUTES.value is not None:
@@ -309,29 +261,10 @@ def work() -> Work:
     return Work(sweep_of(plan), known, plan.updates, shared.described_match())
 
 
-def require_data() -> None:
-    """Says at once which data a person must prepare, before what takes seconds is imported.
-
-    What else is wrong with a task is for `work` to say.
-    """
-    from lstm_jax.spec import parse
-    from lstm_jax.tasks import TASKS
-    from lstm_jax.tasks.base import require_data
-
-    for text in _TASK.value:
-        try:
-            spec = parse(text, TASKS, "task")
-            gap = max(chosen("gaps"))
-            task = TASKS[spec.name](gap, **spec.arguments(gap))
-        except InputError:
-            continue
-        require_data(task)
-
-
 def main() -> int:
     """Checks everything, runs the sweep, draws what is there."""
     if not _DRY_RUN.value:
-        require_data()
+        asking.require_data(_TASK.value, max(chosen("gaps")))
     from lstm_jax import backend, figures, planning, running, storage
     from lstm_jax.progress import Bar
 
