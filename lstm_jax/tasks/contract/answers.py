@@ -19,6 +19,7 @@ PAIRS = 50  # pairs of examples that `splice` needs
 _NEAR = (0, -1, -2, -3, -4, 1, 2)  # distances from the use at which `leak` looks
 _FIRST = 3  # first steps at which it looks
 _BINS = 24
+_SOME = 1000  # values that mostly tell whether there are more than that
 _SLOTS = 4  # relevant inputs of one answer that `splice` changes one at a time
 
 
@@ -103,7 +104,9 @@ def leak(case: Case) -> None:
 
 def _binned(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """A number for each value if they are few, for each of some quantile bins if many."""
-    found = np.unique(values[inside])
+    found = np.unique(values[inside][:_SOME])
+    if len(found) <= _BINS:
+        found = np.unique(values[inside])
     if len(found) > _BINS:
         found = np.unique(np.quantile(values[inside], np.linspace(0, 1, _BINS + 1)[:-1]))
         return np.maximum(np.searchsorted(found, values, side="right") - 1, 0)

@@ -169,16 +169,22 @@ class Case:
         losses, corrects = self.blind_scores
         gains = np.zeros_like(losses), np.zeros_like(losses)
         fits = [self.score(candidate) for candidate in self._candidates(groups[:half], groups)]
-        for group in np.unique(groups[:half][self.scored_used[:half]]):
-            inside = (groups == group) & self.scored_used
-            early = inside.copy()
-            early[half:] = False
-            if early.sum() < _GROUP:
-                continue
-            loss = min((fit[0] for fit in fits), key=lambda scores: scores[early].mean())
-            correct = max((fit[1] for fit in fits), key=lambda scores: scores[early].mean())
-            gains[0][inside] = correct[inside].astype(losses.dtype) - corrects[inside]
-            gains[1][inside] = losses[inside] - loss[inside]
+        # All groups at once: there may be many, of very many uses.
+        used = self.scored_used
+        number = (groups - groups.min())[used]
+        early = np.broadcast_to((np.arange(len(groups)) < half)[:, None], groups.shape)[used]
+        size = np.bincount(number, early)
+        large = (size >= _GROUP)[number]
+
+        def best(scores, sign):
+            """Of each use, by the fit that is best on the first half of its group."""
+            scores = np.stack([score[used].astype(losses.dtype) for score in scores])
+            means = [np.bincount(number, np.where(early, sign * own, 0)) for own in scores]
+            return scores[np.argmax(means, axis=0)[number], np.arange(len(number))]
+
+        correct, loss = best([fit[1] for fit in fits], 1), best([fit[0] for fit in fits], -1)
+        gains[0][used] = np.where(large, correct - corrects[used], 0)
+        gains[1][used] = np.where(large, losses[used] - loss, 0)
         second = slice(half, None)
         return self.mean(gains[0], second, counted=True), self.mean(gains[1], second)
 
@@ -189,13 +195,17 @@ class Case:
         used, targets = self.scored_used[:half], self.scored.targets[:half]
         count = 1 if self.classes else 1 + len(_QUANTILES)
         candidates = [self.blind.copy() for _ in range(count)]
+        if self.classes:
+            size, number = self.task.output_size, groups - groups.min()
+            places = size * number[:half][used] + targets[used]
+            counts = np.bincount(places, minlength=size * (number.max() + 1)).reshape(-1, size)
+            known = counts.any(axis=1)[number]
+            fits = np.log((counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True))
+            candidates[0][known] = fits[number[known]]
+            return candidates
         for group in np.unique(early_groups[used]):
             early = targets[(early_groups == group) & used]
-            if self.classes:
-                counts = np.bincount(early, minlength=self.task.output_size)
-                fits = [np.log((counts + 0.5) / (counts + 0.5).sum())]
-            else:
-                fits = [early.mean(axis=0), *np.quantile(early, _QUANTILES, axis=0)]
+            fits = [early.mean(axis=0), *np.quantile(early, _QUANTILES, axis=0)]
             for candidate, fit in zip(candidates, fits, strict=True):
                 candidate[groups == group] = fit
         return candidates
