@@ -18,12 +18,12 @@ def blaming(task, flag, several):
 
 def possible_gaps(known, tasks, wanted, others) -> list[int]:
     """As many gaps as are wanted that all tasks can have, those themselves where they can."""
+    from lstm_jax.training import build_task
 
     def possible(gap):
         try:
             for task in tasks:
-                spec = known.task(task)
-                known.tasks[spec.name](gap, **spec.arguments(gap))
+                build_task(known, task, gap)
         except InputError:
             return False
         return True

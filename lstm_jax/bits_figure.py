@@ -113,9 +113,6 @@ def _draw(
             shown = max(low, ends[0]), min(high, ends[1])
             axes.vlines(x, *shown, color=color, linewidth=1.2, alpha=0.5)
         if horizon.bracket and 0 < horizon.estimate < math.inf:
-            low, high = horizon.bracket
-            if horizon.interval is not None:  # what it leaves out is no estimate
-                low, high = max(low, horizon.interval[0]), min(high, horizon.interval[1])
-            axes.vlines(x, low, high, color=color, linewidth=5, alpha=0.3)
+            axes.vlines(x, *horizon.between, color=color, linewidth=5, alpha=0.3)
         marker = {0: "v", math.inf: "^"}.get(horizon.estimate, look["marker"])
         axes.plot(x, height, marker, color=color, markersize=6, clip_on=False)

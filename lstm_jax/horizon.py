@@ -63,6 +63,14 @@ class Horizon(NamedTuple):
     last: int
 
     @property
+    def between(self) -> tuple[float, float] | None:
+        """The part of the bracket that the interval does not exclude; None for a point."""
+        if self.bracket is None or self.interval is None:
+            return self.bracket
+        (low, high), (least, most) = self.bracket, self.interval
+        return max(low, least), min(high, most)
+
+    @property
     def poor_fit(self) -> bool:
         """Whether a falling logistic curve is hard to believe; the horizon then means little."""
         return self.p_value < POOR_FIT

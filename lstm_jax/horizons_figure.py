@@ -73,10 +73,7 @@ def _draw_horizon(axes: Axes, row: int, curve: Curve, ends: tuple[float, float])
             if beyond:
                 axes.plot(x, row, marker, color=color, markersize=5, alpha=0.6, clip_on=False)
     if horizon.bracket and horizon.estimate not in (0, math.inf):
-        low, high = horizon.bracket
-        if horizon.interval is not None:  # what it leaves out is no estimate
-            low, high = max(low, horizon.interval[0]), min(high, horizon.interval[1])
-        axes.hlines(row, low, high, color=color, linewidth=6, alpha=0.4)
+        axes.hlines(row, *horizon.between, color=color, linewidth=6, alpha=0.4)
         return
     x = min(max(horizon.estimate, ends[0]), ends[1])
     marker = {0: "<", math.inf: ">"}.get(horizon.estimate, "o")

@@ -1,10 +1,24 @@
-"""Traced programs (jaxprs), read and taken apart."""
+"""Programs: compiled quickly, and traced (jaxprs), read and taken apart."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+
+# At small sizes compiling takes all the time, and unoptimized code compiles in half of it.
+_QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def quick_jit(function: Callable, **options) -> Callable:
+    """`jax.jit`, compiled quickly rather than well on CPU: for what is small, or runs a few times.
+
+    Args:
+      function: to compile.
+      **options: of `jax.jit`.
+    """
+    quick = _QUICK if jax.default_backend() == "cpu" else None
+    return jax.jit(function, compiler_options=quick, **options)
 
 
 def name(result: Var | Literal) -> Any:

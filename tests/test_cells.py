@@ -9,10 +9,11 @@ import pytest
 from equations import EQUATIONS
 
 from lstm_jax.cells import CELLS
-from lstm_jax.cells.case import Case, quick_jit
+from lstm_jax.cells.case import Case
 from lstm_jax.cells.check import broken_structure, label, message, variations
 from lstm_jax.cells.clauses import CLAUSES
 from lstm_jax.cells.sketch import Sketch
+from lstm_jax.programs import quick_jit
 from lstm_jax.unroll import unroll
 
 VARIATIONS = {

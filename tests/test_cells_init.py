@@ -9,9 +9,9 @@ import scipy.stats
 from equations import sigmoid
 
 from lstm_jax.cells import CELLS
-from lstm_jax.cells.case import quick_jit
 from lstm_jax.cells.check import variations
 from lstm_jax.errors import InputError
+from lstm_jax.programs import quick_jit
 
 HIDDEN = 64
 

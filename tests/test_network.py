@@ -8,9 +8,9 @@ from flax import nnx
 
 from lstm_jax.arrays import count
 from lstm_jax.cells import Cell, gru, lstm
-from lstm_jax.cells.case import quick_jit
 from lstm_jax.layers import layer
 from lstm_jax.network import Network, first_layer_input_size, functional
+from lstm_jax.programs import quick_jit
 from lstm_jax.unroll import unroll
 
 SYMBOLS, EMBEDDING, HIDDEN, CLASSES, TIME = 6, 4, 5, 3, 8

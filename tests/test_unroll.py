@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_jax.cells import Cell, lstm
-from lstm_jax.cells.case import quick_jit
+from lstm_jax.programs import quick_jit
 from lstm_jax.unroll import METHODS, Rows, Unrolled, unroll, unroll_batch
 
 INPUT, HIDDEN, TIME = 3, 4, 7

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from lstm_jax.cells import CELLS, gru, lstm, min_gru, rnn, slstm
-from lstm_jax.cells.case import Case, quick_jit
+from lstm_jax.cells.case import Case
 from lstm_jax.cells.check import broken_structure, message
 from lstm_jax.cells.clauses import CLAUSES
 from lstm_jax.cells.wrappers import zoneout
 from lstm_jax.errors import InputError
 from lstm_jax.inspection import gate_values
+from lstm_jax.programs import quick_jit
 from lstm_jax.unroll import unroll
 
 pytestmark = pytest.mark.xdist_group("wrappers")  # shares what is compiled or made once

@@ -5,7 +5,7 @@ Each compiled program is shared by several clauses, for compiling is what checki
 
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -16,18 +16,10 @@ from lstm_jax.arrays import PyTree, inexact_leaves, with_inexact
 from lstm_jax.cells.base import Cell
 from lstm_jax.cells.products import uses_key
 from lstm_jax.cells.sketch import Sketch, doing
+from lstm_jax.programs import quick_jit
 from lstm_jax.unroll import Unrolled, unroll, unroll_batch
 
 BATCH, TIME, CHUNK = 3, 8, 4
-
-# At these sizes compiling takes all the time, and unoptimized code compiles in half of it.
-quick_jit = partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
 
 
 class Gradients(NamedTuple):

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from lstm_jax.arrays import PyTree
-from lstm_jax.cells.case import BATCH, CHUNK, TIME, Case, Gradients, quick_jit
+from lstm_jax.cells.case import BATCH, CHUNK, TIME, Case, Gradients
 from lstm_jax.cells.products import products
 from lstm_jax.cells.sketch import entries, named_leaves
 from lstm_jax.errors import require
+from lstm_jax.programs import quick_jit
 
 LONG = 2_000
 _CUT = 3  # the step at which a sequence is reset, changed or ended

@@ -205,12 +205,6 @@ def training_batch(task: Task, data: PyTree, root: Key, update: Array, size: int
     return jax.vmap(task.sample, in_axes=(None, 0))(data, data_keys)
 
 
-def quick_jit(function: Callable) -> Callable:
-    """`jax.jit`, compiled quickly rather than well: for what runs a few times."""
-    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return jax.jit(function, compiler_options=quick)
-
-
 def stop_at(task: Task) -> float:
     """Monitor accuracy at which training stops when reached twice in a row: halfway from
     `solved_at` to 1."""
@@ -225,7 +219,7 @@ def example_loss(task: Task, predictions: Array, example: Example) -> Array:
 
 def counted(task: Task, example: Example) -> Array:
     """`[uses]`, what each use counts for in accuracy: its weight, or 0 where it asks for nothing
-    past, or for something later than the task counts from."""
+    past, or at a shorter lag than the task counts from."""
     counts = example.lag >= task.counted_from
     return jnp.where(counts, example.weights, jnp.zeros_like(example.weights))
 

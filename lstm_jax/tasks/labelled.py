@@ -20,12 +20,12 @@ import numpy as np
 
 from lstm_jax import keys
 from lstm_jax.arrays import Array, Key, PyTree
+from lstm_jax.programs import quick_jit
 from lstm_jax.tasks.base import (
     Example,
     Split,
     Task,
     classification,
-    quick_jit,
     require_whole,
     whole,
 )

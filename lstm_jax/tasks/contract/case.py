@@ -10,7 +10,8 @@ import numpy as np
 
 from lstm_jax import keys
 from lstm_jax.arrays import PyTree
-from lstm_jax.tasks.base import EVALUATION_SIZES, Example, Split, Task, noise_free, quick_jit
+from lstm_jax.programs import quick_jit
+from lstm_jax.tasks.base import EVALUATION_SIZES, Example, Split, Task, noise_free
 
 DRAWN = 2048  # examples that the clauses look at; where nothing is scored on them, an eighth
 _SEED = 20150827  # any: the examples that clauses look at are fixed
