@@ -96,7 +96,7 @@ def _overview(rates: dict[str, int]) -> list[str]:
                 f"{count(params):,}",
                 f"{carry_size(cell):,}",
                 f"{_step_cost(cell):,}",
-                "yes" if cell.parallel else "no",
+                "yes" if cell.linear else "no",
                 rates.get(name, 0) or "-",
             )
         )

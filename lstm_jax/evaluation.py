@@ -12,6 +12,8 @@ from lstm_jax.training import EVALUATION_BLOCK, Program
 
 # Answers that one call of `evaluate` scores at most: those of language models are 256 numbers each.
 _MOST_ANSWERS = 256 * EVALUATION_BLOCK
+# Steps that it takes at most: a layer's outputs at all of them are in memory at once.
+_MOST_STEPS = 2048 * EVALUATION_BLOCK
 
 
 class Blocks(NamedTuple):
@@ -19,7 +21,7 @@ class Blocks(NamedTuple):
 
     Attributes:
       examples: a block each, one batched `Example` of `EVALUATION_BLOCK`, or of fewer where they
-        have very many uses; the last is padded.
+        are very long or have very many uses; the last is padded.
       valid: `[block]` each, 0 for padding.
     """
 
@@ -47,7 +49,8 @@ def blocks(examples: Example) -> Blocks:
     """Cuts a batch of examples into blocks that one compiled program takes."""
     examples = jax.tree.map(np.asarray, examples)
     size, uses = examples.weights.shape
-    block = max(1, min(EVALUATION_BLOCK, _MOST_ANSWERS // uses))
+    length = examples.inputs.shape[1]
+    block = max(1, min(EVALUATION_BLOCK, _MOST_ANSWERS // uses, _MOST_STEPS // length))
     padding = -size % block
     valid = np.concatenate([np.ones(size, np.float32), np.zeros(padding, np.float32)])
 

@@ -78,3 +78,24 @@ def reached(closed: ClosedJaxpr) -> set[Var]:
         if any(isinstance(operand, Var) and operand in found for operand in equation.invars):
             found.update(equation.outvars)
     return found
+
+
+def depends(function: Callable, shapes: Any, *, of: Callable = lambda result: result) -> Any:
+    """Which parts of a function's result depend on its argument at all, and not only on what the
+    function holds.
+
+    Args:
+      function: of one argument.
+      shapes: of the argument.
+      of: the part of the result that is asked about.
+
+    Returns:
+      A truth value for each leaf of that part.
+    """
+    closed, result = jax.make_jaxpr(lambda argument: of(function(argument)), return_shape=True)(
+        shapes
+    )
+    closed = inlined(closed)
+    found = reached(closed)
+    outcomes = [isinstance(var, Var) and var in found for var in closed.jaxpr.outvars]
+    return jax.tree.unflatten(jax.tree.structure(result), outcomes)

@@ -3,13 +3,15 @@
 `method="deferred"` is the fast path: a scan whose weight gradients wait until its backward pass is
 done (`deferred.py`). `method="scan"` is a plain `lax.scan`, for forward mode and for higher
 derivatives. `method="loop"` is the essay's unrolled picture, literally: a chain of explicit copies
-of the cell, each handing its carry to the next. All give the same values and gradients, which the
-contract suite holds for every registered cell.
+of the cell, each handing its carry to the next. For cells that are linear in the carry there are
+`method="associative"` and `method="chunked"` (`parallel.py`). All give the same values and
+gradients, which the contract suite holds for every registered cell. `method="auto"` is the one
+that was measured to be fastest for the cell, the length and the machine.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +22,12 @@ from lstm_jax.arrays import Flags, Inputs, Key, Outputs, PyTree, without_axes
 from lstm_jax.cells.base import Cell
 from lstm_jax.cells.products import products, uses_key
 from lstm_jax.deferred import Recurrence, scan_deferred
+from lstm_jax.errors import InputError
+from lstm_jax.parallel import LinearRecurrence, chunk_steps, fastest, scan_linear
 
-Method = Literal["deferred", "scan", "loop"]
-METHODS = ("deferred", "scan", "loop")
+Method = Literal["auto", "deferred", "scan", "loop", "associative", "chunked"]
+METHODS = get_args(Method)
+LINEAR_METHODS = ("associative", "chunked")
 
 
 class Rows(NamedTuple):
@@ -114,7 +119,7 @@ def unroll_batch(
     key: Array | None = None,
     start: Int[Array, ""] | int = 0,
     return_carries: bool = False,
-    method: Method = "deferred",
+    method: Method = "auto",
     segment: int | None = None,
     time_major: bool = False,
 ) -> Unrolled:
@@ -131,11 +136,14 @@ def unroll_batch(
       key: `[batch]` of keys.
       start: absolute time of the first step, so that a sequence cut in pieces draws the same noise.
       return_carries: whether to return every carry.
-      method: `deferred`; `scan`, which can be differentiated more than once and in forward mode; or
-        `loop`, a chain of copies (slow to compile; a reference). A cell that calls `dot` within a
-        loop or a branch of its step is scanned plainly.
+      method: `auto`, the fastest of those that follow; `deferred`; `scan`, which can be
+        differentiated more than once and in forward mode; `loop`, a chain of copies (slow to
+        compile; a reference). For linear cells, `associative`, a parallel scan over all steps, and
+        `chunked`, over a segment at a time. A cell that calls `dot` within a loop or a branch of
+        its step is scanned plainly where it would be deferred.
       segment: steps between two carries that the backward pass keeps; what lies between is computed
-        again, a third more work. Memory is least near sqrt(time). None keeps everything.
+        again, a third more work. Memory is least near sqrt(time). None keeps everything, but
+        chooses a length for `chunked`.
       time_major: whether inputs, reset, mask, outputs and carries are `[time, batch, ...]`, as they
         are scanned; it saves two transpositions.
 
@@ -143,12 +151,15 @@ def unroll_batch(
       `Unrolled`, every leaf with a leading batch axis (behind time where `time_major`).
 
     Raises:
+      InputError: a method for linear cells, with a cell that is not.
       ValueError: both `mask` and `length` given, an unknown method, or a segment below 1.
     """
     if mask is not None and length is not None:
         raise ValueError("give mask or length, not both")
     if method not in METHODS:
         raise ValueError(f"method={method!r}: allowed are {', '.join(map(repr, METHODS))}")
+    if method in LINEAR_METHODS and cell.linear is None:
+        raise InputError(f"method={method}: the cell is not linear in its carry")
     if segment is not None and segment < 1:
         raise ValueError(f"segment={segment}: must be at least 1")
     given = inputs.index if isinstance(inputs, Rows) else inputs
@@ -156,6 +167,10 @@ def unroll_batch(
     if not time_major:
         over_time = _axes_swapped(over_time)
     steps, batch = over_time["inputs"].shape[:2]
+    if method == "auto":
+        method = fastest(cell.linear, steps)
+    if method == "chunked" and segment is None:
+        segment = chunk_steps(cell.linear)
     if length is not None:
         over_time["mask"] = jnp.arange(steps)[:, None] < jnp.asarray(length)[None]
     weights = cell.prepare(params)
@@ -189,7 +204,18 @@ def unroll_batch(
         return step(shared, carry, project(read, x), x)
 
     run = partial(_loop if method == "loop" else lax.scan, jax.vmap(one))
-    if method == "deferred":
+    if method in LINEAR_METHODS:
+        recurrence = LinearRecurrence(
+            form=cell.linear,
+            project_all=project_all,
+            read=read,
+            weights=weights,
+            initial_carry=initial_carry,
+            return_carries=return_carries,
+            associative=method == "associative",
+        )
+        run = partial(scan_linear, recurrence)
+    elif method == "deferred":
         projected = jax.eval_shape(project, read, without_axes(over_time, 2))
         if not products(cell.step, weights, initial_carry, projected).bound:
             recurrence = Recurrence(project, step, partial(_kernels, cell, projected), project_all)
@@ -286,6 +312,8 @@ def _in_segments(
     def cut(leaf):
         return leaf[: whole * segment].reshape(whole, segment, *leaf.shape[1:])
 
+    if not whole:
+        return run(carry, over_time)
     carry, pieces = lax.scan(run, carry, jax.tree.map(cut, over_time))
     results = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), pieces)
     if whole * segment < steps:

@@ -201,7 +201,7 @@ def test_a_cell_without_gates_says_so():
         gate_values(rnn(3, 5), None, INPUTS)
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if CELLS[name](4, 8).parallel])
+@pytest.mark.parametrize("name", [name for name in CELLS if CELLS[name](4, 8).linear])
 def test_what_is_parallel_has_gates_of_its_inputs_alone(name):
     """And a state that is linear in the state before: a mean of states goes to their mean."""
     cell = CELLS[name](4, 8)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import jax.numpy as jnp
 
 from lstm_jax.arrays import Kernel, Key, PyTree, Vector
+from lstm_jax.cells.linear import LinearForm
 
 
 class Dot(Protocol):
@@ -107,7 +108,7 @@ class Cell(NamedTuple):
     output_size: int
     prepare: PrepareFn = prepare_nothing
     gates: GatesFn | None = None
-    parallel: bool = False  # linear in the carry, so that a parallel scan could run it
+    linear: LinearForm | None = None  # where `step` is linear in the carry: for parallel forms
 
 
 CellConstructor = Callable[..., Cell]

@@ -15,6 +15,7 @@ from lstm_jax.cells.products import products
 from lstm_jax.cells.sketch import entries, named_leaves
 from lstm_jax.errors import require
 from lstm_jax.programs import quick_jit
+from lstm_jax.unroll import LINEAR_METHODS
 
 LONG = 2_000
 _CUT = 3  # the step at which a sequence is reset, changed or ended
@@ -32,10 +33,11 @@ def init(case: Case) -> None:
 
 
 def loop(case: Case) -> None:
-    """The fast path and `lax.scan` equal a plain Python loop, values and gradients."""
+    """Every other method equals a plain Python loop, values and gradients."""
     double = case.double
     loop_value, loop_gradients = double("loop", double.point)
-    for method in ("scan", "deferred"):
+    parallel = LINEAR_METHODS if case.cell.linear else ()
+    for method in ("scan", "deferred", *parallel):
         value, gradients = double(method, double.point)
         words = f"method={method} and a plain loop give other"
         _close(value, loop_value, f"{words} values", 1e-9)

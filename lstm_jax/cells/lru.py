@@ -8,6 +8,7 @@ from jax import lax
 
 from lstm_jax.cells.base import Cell
 from lstm_jax.cells.initializers import require_positive, scaled_normal
+from lstm_jax.cells.linear import AFFINE, Affine, LinearForm
 from lstm_jax.errors import InputError
 
 
@@ -45,14 +46,18 @@ def diagonal_cell(init, prepare, hidden_size: int) -> Cell:
         real, imaginary = jnp.split(inputs @ weights.input_kernel, 2)
         return lax.complex(real, imaginary), inputs @ weights.skip_kernel
 
-    def step(weights, carry, projected, dot=jnp.matmul):
-        driven, skipped = projected
-        state = weights.eigenvalues * carry.state + driven
-        # Re(h C) as one real product.
-        seen = dot(jnp.concatenate([state.real, state.imag]), weights.output_kernel)
-        return DiagonalCarry(state), seen + skipped
+    def element(weights, projected):
+        driven, _ = projected
+        return Affine(DiagonalCarry(weights.eigenvalues), DiagonalCarry(driven))
 
-    return Cell(init, initial_carry, project, step, hidden_size, prepare, parallel=True)
+    def readout(weights, carry, projected, dot):
+        _, skipped = projected
+        # Re(h C) as one real product.
+        seen = dot(jnp.concatenate([carry.state.real, carry.state.imag]), weights.output_kernel)
+        return seen + skipped
+
+    form = LinearForm(element, readout, AFFINE)
+    return Cell(init, initial_carry, project, form.step, hidden_size, prepare, linear=form)
 
 
 def lru(

@@ -5,9 +5,10 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.base import Cell, gated
+from lstm_jax.cells.base import Cell
 from lstm_jax.cells.initializers import gate_biases, scaled_normal
-from lstm_jax.cells.min_gru import positive
+from lstm_jax.cells.linear import AFFINE, Affine, LinearForm, read_hidden
+from lstm_jax.cells.min_gru import log_form, log_mean, nothing_yet, positive
 from lstm_jax.errors import require_among
 
 
@@ -26,7 +27,7 @@ def min_lstm(
     input_size: int,
     hidden_size: int,
     *,
-    candidate: Literal["positive", "linear"] = "positive",
+    candidate: Literal["positive", "linear", "log_space"] = "positive",
     init: Literal["normal", "chrono"] = "normal",
     forget_bias: float | None = None,
     time_scale: float | None = None,
@@ -38,13 +39,13 @@ def min_lstm(
         n_t = g(x_t W_n + b_n),  g(x) = x + 0.5 where x >= 0, else sigmoid(x)
         h_t = (f_t h_{t-1} + i_t n_t) / (f_t + i_t)
 
-    As for minGRU, log h could run in its stead.
+    As for minGRU, log h can run in its stead.
 
     Args:
       input_size: features of one input.
       hidden_size: units; also the size of the output, which is h_t. The first carry is zero.
-      candidate: `positive`, g as above (the paper's log-space form); `linear`, g(x) = x (its
-        vanilla form).
+      candidate: `positive`, g as above; `log_space`, the same with log h as the carry, as the
+        paper runs it; `linear`, g(x) = x (the paper's vanilla form).
       init: W ~ N(0, 1/input), biases zero but for b_f = `forget_bias`; `chrono`,
         b_f ~ log U(1, T-1) and b_i = -b_f for T = `time_scale` (Tallec & Ollivier 2018).
       forget_bias: default 0 (not taken with `chrono`).
@@ -53,7 +54,8 @@ def min_lstm(
     Raises:
       InputError: an option outside what is named above, or one that `init` does not take.
     """
-    require_among("candidate", candidate, ("positive", "linear"))
+    require_among("candidate", candidate, ("positive", "linear", "log_space"))
+    log_space = candidate == "log_space"
     require_among("init", init, ("normal", "chrono"))
     biases = gate_biases(init, forget_bias, time_scale, default=0.0)
 
@@ -65,7 +67,8 @@ def min_lstm(
         )
 
     def initial_carry(weights):
-        return MinLSTMCarry(hidden=jnp.zeros_like(weights.bias[:hidden_size]))
+        bias = weights.bias[:hidden_size]
+        return nothing_yet(bias) if log_space else MinLSTMCarry(hidden=jnp.zeros_like(bias))
 
     def project(weights, inputs, key):
         del key
@@ -73,14 +76,24 @@ def min_lstm(
         forget, input_gate, proposed = jnp.split(preactivations, 3)
         # f / (f + i) through logarithms: both gates may be too small for a float.
         ratio = jax.nn.log_sigmoid(forget) - jax.nn.log_sigmoid(input_gate)
+        if log_space:
+            return ratio, proposed
         proposed = positive(proposed) if candidate == "positive" else proposed
         return jax.nn.sigmoid(ratio), proposed
 
-    def advance(weights, carry, projected, dot):
-        del weights, dot
+    def element(weights, projected):
+        del weights
         forget, proposed = projected
-        hidden = forget * carry.hidden + (1 - forget) * proposed
-        return MinLSTMCarry(hidden), hidden, {"forget": forget, "input": 1 - forget}
+        if log_space:
+            return log_mean(jax.nn.log_sigmoid(forget), jax.nn.log_sigmoid(-forget), proposed)
+        return Affine(MinLSTMCarry(forget), MinLSTMCarry((1 - forget) * proposed))
 
-    step, gates = gated(advance)
-    return Cell(init_params, initial_carry, project, step, hidden_size, gates=gates, parallel=True)
+    def gates(weights, carry, projected):
+        del weights, carry
+        forget = jax.nn.sigmoid(projected[0]) if log_space else projected[0]
+        return {"forget": forget, "input": 1 - forget}
+
+    form = log_form(element) if log_space else LinearForm(element, read_hidden, AFFINE)
+    return Cell(
+        init_params, initial_carry, project, form.step, hidden_size, gates=gates, linear=form
+    )

@@ -1,12 +1,14 @@
 """mLSTM: a matrix memory of keys and values."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.base import Cell, gated
+from lstm_jax.cells.base import Cell
 from lstm_jax.cells.initializers import require_at_least, scaled_normal
+from lstm_jax.cells.linear import Algebra, LinearForm
 from lstm_jax.errors import InputError
 
 _FORGET_BIASES = 3.0, 6.0  # of the first and the last head
@@ -25,6 +27,93 @@ class MLSTMCarry(NamedTuple):
     memory: jax.Array  # [heads, size, size], C exp(-m): rows are values, columns keys
     normalizer: jax.Array  # [heads, size], n exp(-m)
     stabilizer: jax.Array  # [heads], m; -inf before the first step
+
+
+class _Element(NamedTuple):
+    """C -> f C + (what was written), the latter in its own units of exp(-m), and n alike."""
+
+    log_forget: jax.Array  # [heads], log f
+    written: MLSTMCarry
+
+
+def _combine(earlier: _Element, later: _Element) -> _Element:
+    """Also of leaves with leading axes."""
+    log_kept = later.log_forget + earlier.written.stabilizer
+    stabilizer = jnp.maximum(log_kept, later.written.stabilizer)
+    units = _units(stabilizer)
+    kept, entered = jnp.exp(log_kept - units), jnp.exp(later.written.stabilizer - units)
+
+    def total(before, now):
+        def scaled(factor, leaf):
+            return jnp.expand_dims(factor, range(factor.ndim, leaf.ndim)) * leaf
+
+        return scaled(kept, before) + scaled(entered, now)
+
+    return _Element(
+        later.log_forget + earlier.log_forget,
+        MLSTMCarry(
+            total(earlier.written.memory, later.written.memory),
+            total(earlier.written.normalizer, later.written.normalizer),
+            stabilizer,
+        ),
+    )
+
+
+def _constant(carry: MLSTMCarry) -> _Element:
+    return _Element(jnp.full_like(carry.stabilizer, -jnp.inf), carry)
+
+
+def _identity(element: _Element) -> _Element:
+    zeros = jax.tree.map(jnp.zeros_like, element)
+    nothing = jnp.full_like(element.written.stabilizer, -jnp.inf)
+    return zeros._replace(written=zeros.written._replace(stabilizer=nothing))
+
+
+# Its elements carry their own units, so that no exponential overflows however they are combined.
+STABILIZED = Algebra(_combine, _constant, lambda element: element.written, _identity)
+
+
+def _units(stabilizer: jax.Array) -> jax.Array:
+    """m where anything was written; any units will do where nothing was."""
+    return jnp.where(jnp.isfinite(stabilizer), stabilizer, 0)
+
+
+def _head_chunk(reset, carry, query, key, value, log_input, log_forget):
+    """Steps of one head as attention within the chunk, so that memories between them are never
+    formed (Yang et al. 2024, "Gated linear attention transformers with hardware-efficient
+    training").
+
+    Args:
+      reset: `[time]` or None.
+      carry: before the chunk.
+      query: `[time, size]`, as are `key` and `value`.
+      log_input: `[time]`, -inf at masked steps.
+      log_forget: `[time]`, 0 at masked steps.
+
+    Returns:
+      The carry behind the chunk; C q, n q and m of each step.
+    """
+    steps = len(query)
+    resets = jnp.zeros(steps, jnp.int32) if reset is None else jnp.cumsum(reset)
+    seen = jnp.tri(steps, dtype=bool) & (resets[:, None] == resets[None])
+    decayed = jnp.cumsum(log_forget)  # only its differences count
+    # [time, time of writing]: log of what is left of what was written.
+    log_left = decayed[:, None] - decayed[None] + log_input[None]
+    log_left = jnp.where(seen, log_left, -jnp.inf)
+    log_kept = jnp.where(resets == 0, decayed + carry.stabilizer, -jnp.inf)
+    stabilizer = jnp.maximum(log_kept, log_left.max(1))
+    units = _units(stabilizer)
+    left, kept = jnp.exp(log_left - units[:, None]), jnp.exp(log_kept - units)
+    matched = left * (query @ key.T)
+    memory_read = matched @ value + kept[:, None] * (query @ carry.memory.T)
+    normalizer_read = matched.sum(1) + kept * (query @ carry.normalizer)
+    left, kept = left[-1], kept[-1]
+    after = MLSTMCarry(
+        memory=kept * carry.memory + (left[:, None] * value).T @ key,
+        normalizer=kept * carry.normalizer + left @ key,
+        stabilizer=stabilizer[-1],
+    )
+    return after, (memory_read, normalizer_read, stabilizer)
 
 
 def mlstm(input_size: int, hidden_size: int, *, heads: int = 4) -> Cell:
@@ -80,21 +169,38 @@ def mlstm(input_size: int, hidden_size: int, *, heads: int = 4) -> Cell:
         gates = log_input, jax.nn.log_sigmoid(forget), jax.nn.sigmoid(output)
         return query, key_vector, value, gates
 
-    def advance(weights, carry, projected, dot):
-        del weights, dot
-        query, key_vector, value, (log_input, log_forget, output) = projected
-        log_kept = log_forget + carry.stabilizer
-        stabilizer = jnp.maximum(log_kept, log_input)
-        entered, kept = jnp.exp(log_input - stabilizer), jnp.exp(log_kept - stabilizer)
-        written = (entered[:, None] * value)[:, :, None] * key_vector[:, None, :]
-        memory = kept[:, None, None] * carry.memory + written
-        normalizer = kept[:, None] * carry.normalizer + entered[:, None] * key_vector
-        read = (memory * query[:, None, :]).sum(2)
-        # 1 in the units of n, which is carried times exp(-m).
-        weight = jnp.maximum(jnp.abs((normalizer * query).sum(1)), jnp.exp(-stabilizer))
-        hidden = output * (read / weight[:, None]).reshape(hidden_size)
-        gates = {"forget": jnp.exp(log_forget), "input": jnp.exp(log_input), "output": output}
-        return MLSTMCarry(memory, normalizer, stabilizer), hidden, gates
+    def element(weights, projected):
+        del weights
+        _, key_vector, value, (log_input, log_forget, _) = projected
+        written = value[:, :, None] * key_vector[:, None, :]
+        return _Element(log_forget, MLSTMCarry(written, key_vector, log_input))
 
-    step, gates = gated(advance)
-    return Cell(init, initial_carry, project, step, hidden_size, gates=gates, parallel=True)
+    def read(memory_read, normalizer_read, stabilizer, output):
+        # 1 in the units of n, which is carried times exp(-m).
+        weight = jnp.maximum(jnp.abs(normalizer_read), jnp.exp(-_units(stabilizer)))
+        return output * (memory_read / weight[:, None]).reshape(hidden_size)
+
+    def readout(weights, carry, projected, dot):
+        del weights, dot
+        query, _, _, (_, _, output) = projected
+        memory_read = (carry.memory * query[:, None, :]).sum(2)
+        normalizer_read = (carry.normalizer * query).sum(1)
+        return read(memory_read, normalizer_read, carry.stabilizer, output)
+
+    def chunk(weights, carry, projected, reset, mask):
+        del weights
+        query, key_vector, value, (log_input, log_forget, output) = projected
+        if mask is not None:
+            log_input = jnp.where(mask[:, None], log_input, -jnp.inf)
+            log_forget = jnp.where(mask[:, None], log_forget, jnp.zeros_like(log_forget))
+        of_head = jax.vmap(partial(_head_chunk, reset), (0, 1, 1, 1, 1, 1), (0, 1))
+        carry, reads = of_head(carry, query, key_vector, value, log_input, log_forget)
+        return carry, jax.vmap(read)(*reads, output)
+
+    def gates(weights, carry, projected):
+        del weights, carry
+        *_, (log_input, log_forget, output) = projected
+        return {"forget": jnp.exp(log_forget), "input": jnp.exp(log_input), "output": output}
+
+    form = LinearForm(element, readout, STABILIZED, chunk)
+    return Cell(init, initial_carry, project, form.step, hidden_size, gates=gates, linear=form)

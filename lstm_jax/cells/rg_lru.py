@@ -5,8 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.cells.base import Cell, gated
+from lstm_jax.cells.base import Cell
 from lstm_jax.cells.initializers import scaled_normal
+from lstm_jax.cells.linear import AFFINE, Affine, LinearForm, read_hidden
 from lstm_jax.errors import InputError
 
 _SHARPNESS = 8.0  # c in the paper
@@ -78,11 +79,15 @@ def rg_lru(
         scale = jnp.sqrt(jnp.maximum(-jnp.expm1(2 * log_decay), _SMALLEST))
         return jnp.exp(log_decay), scale * input_gate * proposed, input_gate
 
-    def advance(weights, carry, projected, dot):
-        del weights, dot
-        decay, driven, input_gate = projected
-        hidden = decay * carry.hidden + driven
-        return RGLRUCarry(hidden), hidden, {"forget": decay, "input": input_gate}
+    def element(weights, projected):
+        del weights
+        decay, driven, _ = projected
+        return Affine(RGLRUCarry(decay), RGLRUCarry(driven))
 
-    step, gates = gated(advance)
-    return Cell(init, initial_carry, project, step, hidden_size, gates=gates, parallel=True)
+    def gates(weights, carry, projected):
+        del weights, carry
+        decay, _, input_gate = projected
+        return {"forget": decay, "input": input_gate}
+
+    form = LinearForm(element, read_hidden, AFFINE)
+    return Cell(init, initial_carry, project, form.step, hidden_size, gates=gates, linear=form)

@@ -76,5 +76,5 @@ def zoneout(cell: Cell, rates: Mapping[str, float]) -> Cell:
         return cell.gates(weights, carry, projected[0])
 
     return cell._replace(
-        project=project, step=step, gates=gates if cell.gates else None, parallel=False
+        project=project, step=step, gates=gates if cell.gates else None, linear=None
     )
