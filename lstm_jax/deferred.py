@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from lstm_jax.arrays import PyTree, inexact_leaves, with_inexact, without_axes
+from lstm_jax.arrays import PyTree, inexact_leaves, joined, with_inexact, without_axes
 from lstm_jax.derivatives import constant_once, tied
 from lstm_jax.programs import alone, inlined, name, reached
 
@@ -105,9 +105,9 @@ def scan_deferred(
     operands = ahead.find(ahead.operands, fixed, record)
     variables = _Variables(
         carry=inexact_leaves(carry),
-        projected=inexact_leaves(recurrence.project_all(weights, _joined(over_time))),
+        projected=inexact_leaves(recurrence.project_all(weights, joined(over_time))),
         products=[
-            _joined(operand) @ kernel for operand, kernel in zip(operands, kernels, strict=True)
+            joined(operand) @ kernel for operand, kernel in zip(operands, kernels, strict=True)
         ],
         shared=inexact_leaves(shared),
     )
@@ -242,7 +242,7 @@ class _Behind:
         total = [jnp.zeros((batch, *shared[i].shape), shared[i].dtype) for i in self._used]
         at_steps = record, emitted
         (carry, total), written = lax.scan(body, (last, total), at_steps, reverse=True)
-        gradients = dict(zip(self._written, map(_joined, written), strict=True))
+        gradients = dict(zip(self._written, map(joined, written), strict=True))
         used = dict(zip(self._used, total, strict=True))
         return _Variables(
             carry=carry,
@@ -293,14 +293,3 @@ def _differentiated(recurrence: Recurrence, fixed: _Fixed, carry: PyTree, x: PyT
     )
     _, derivative, (after, emitted, operands) = jax.vjp(kept, *variables, has_aux=True)
     return after, emitted, derivative, operands
-
-
-def _joined(tree: PyTree) -> PyTree:
-    """Leaves `[time, batch, ...]` as `[time * batch, ...]`: XLA:CPU multiplies matrices faster than
-    what has two axes to sum over."""
-
-    def join(leaf):
-        time, batch, *rest = leaf.shape
-        return leaf.reshape(time * batch, *rest)
-
-    return jax.tree.map(join, tree)

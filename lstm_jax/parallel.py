@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.arrays import PyTree, without_axes
+from lstm_jax.arrays import PyTree, joined, parted, without_axes
 from lstm_jax.cells.linear import AFFINE, Affine, LinearForm
 from lstm_jax.programs import depends
 
@@ -64,20 +64,18 @@ def scan_linear(
 ) -> tuple[PyTree, PyTree]:
     """Carry `[batch, ...]` and steps `[time, batch, ...]` (with `reset` and `mask`, arrays or
     None) to the last carry, and outputs and carries (or None) `[time, batch, ...]`."""
-    steps, batch = jax.tree.leaves(over_time)[0].shape[:2]
-    apart = partial(_reshaped, (steps, batch))
-    together = partial(jax.tree.map, lambda leaf: leaf.reshape(-1, *leaf.shape[2:]))
-    projected = recurrence.project_all(recurrence.read, together(over_time))
+    steps = jax.tree.leaves(over_time)[0].shape[0]
+    projected = recurrence.project_all(recurrence.read, joined(over_time))
     flags = over_time.reset, over_time.mask
     if recurrence.form.chunk is not None and not recurrence.return_carries:
         in_batch = jax.vmap(
             partial(recurrence.form.chunk, recurrence.weights), (0, 1, 1, 1), (0, 1)
         )
-        last, outputs = in_batch(carry, apart(projected), *flags)
+        last, outputs = in_batch(carry, parted(projected, steps), *flags)
         return last, (_masked(outputs, over_time.mask), None)
-    carries = _carries(recurrence, carry, apart(projected), *flags)
+    carries = _carries(recurrence, carry, parted(projected, steps), *flags)
     readout = partial(recurrence.form.readout, recurrence.weights, dot=jnp.matmul)
-    outputs = apart(jax.vmap(readout)(together(carries), projected))
+    outputs = parted(jax.vmap(readout)(joined(carries), projected), steps)
     last = jax.tree.map(lambda leaf: leaf[-1], carries)
     outputs = _masked(outputs, over_time.mask)
     return last, (outputs, carries if recurrence.return_carries else None)
@@ -192,10 +190,6 @@ def _affine_backward(associative, saved, cotangent):
 
 
 affine_carries.defvjp(_affine_forward, _affine_backward)
-
-
-def _reshaped(axes: tuple[int, int], tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf.reshape(*axes, *leaf.shape[1:]), tree)
 
 
 def _chosen(flags: jax.Array, these: PyTree, others: PyTree) -> PyTree:

@@ -4,9 +4,10 @@
 done (`deferred.py`). `method="scan"` is a plain `lax.scan`, for forward mode and for higher
 derivatives. `method="loop"` is the essay's unrolled picture, literally: a chain of explicit copies
 of the cell, each handing its carry to the next. For cells that are linear in the carry there are
-`method="associative"` and `method="chunked"` (`parallel.py`). All give the same values and
-gradients, which the contract suite holds for every registered cell. `method="auto"` is the one
-that was measured to be fastest for the cell, the length and the machine.
+`method="associative"` and `method="chunked"` (`parallel.py`), for others `method="newton"`
+(`newton.py`). All give the same values and gradients, which the contract suite holds for every
+registered cell. `method="auto"` is the one that was measured to be fastest for the cell, the length
+and the machine.
 """
 
 from collections.abc import Callable
@@ -18,14 +19,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lstm_jax.arrays import Flags, Inputs, Key, Outputs, PyTree, without_axes
+from lstm_jax.arrays import Flags, Inputs, Key, Outputs, PyTree, joined, parted, without_axes
 from lstm_jax.cells.base import Cell
 from lstm_jax.cells.products import products, uses_key
 from lstm_jax.deferred import Recurrence, scan_deferred
 from lstm_jax.errors import InputError
+from lstm_jax.newton import Convergence, Newton, scan_newton
 from lstm_jax.parallel import LinearRecurrence, chunk_steps, fastest, scan_linear
 
-Method = Literal["auto", "deferred", "scan", "loop", "associative", "chunked"]
+Method = Literal["auto", "deferred", "scan", "loop", "associative", "chunked", "newton"]
 METHODS = get_args(Method)
 LINEAR_METHODS = ("associative", "chunked")
 
@@ -55,11 +57,13 @@ class Unrolled(NamedTuple):
       outputs: `[time, output]`; zero where `mask` is False.
       carry: the carry after the last step.
       carries: the carry after every step, leaves `[time, ...]`; None unless asked for.
+      convergence: with `method="newton"`, how the search went; else None.
     """
 
     outputs: Outputs
     carry: PyTree
     carries: PyTree | None
+    convergence: Convergence | None = None
 
 
 def unroll(
@@ -85,7 +89,7 @@ def unroll(
       mask: `[time]`; False leaves the carry as it is and makes the output zero.
       length: steps that count: the same as a mask that is True for the first `length` steps.
       key: for the noise of `project`, folded by absolute time; None means evaluation.
-      **options: `start`, `return_carries`, `method` and `segment`, as for `unroll_batch`.
+      **options: `start`, `return_carries`, `method`, `newton` and `segment`, as for `unroll_batch`.
 
     Returns:
       `Unrolled(outputs, carry, carries)`.
@@ -120,6 +124,7 @@ def unroll_batch(
     start: Int[Array, ""] | int = 0,
     return_carries: bool = False,
     method: Method = "auto",
+    newton: Newton | None = None,
     segment: int | None = None,
     time_major: bool = False,
 ) -> Unrolled:
@@ -140,7 +145,9 @@ def unroll_batch(
         differentiated more than once and in forward mode; `loop`, a chain of copies (slow to
         compile; a reference). For linear cells, `associative`, a parallel scan over all steps, and
         `chunked`, over a segment at a time. A cell that calls `dot` within a loop or a branch of
-        its step is scanned plainly where it would be deferred.
+        its step is scanned plainly where it would be deferred. For cells with a real carry,
+        `newton`: it fails where it does not converge, so look at `convergence`.
+      newton: options of that method, if others than its defaults.
       segment: steps between two carries that the backward pass keeps; what lies between is computed
         again, a third more work. Memory is least near sqrt(time). None keeps everything, but
         chooses a length for `chunked`.
@@ -151,7 +158,8 @@ def unroll_batch(
       `Unrolled`, every leaf with a leading batch axis (behind time where `time_major`).
 
     Raises:
-      InputError: a method for linear cells, with a cell that is not.
+      InputError: a method for linear cells, with a cell that is not; Newton's, with a carry that is
+        not real, with an option that cannot be, or in segments.
       ValueError: both `mask` and `length` given, an unknown method, or a segment below 1.
     """
     if mask is not None and length is not None:
@@ -160,6 +168,8 @@ def unroll_batch(
         raise ValueError(f"method={method!r}: allowed are {', '.join(map(repr, METHODS))}")
     if method in LINEAR_METHODS and cell.linear is None:
         raise InputError(f"method={method}: the cell is not linear in its carry")
+    if method == "newton" and segment is not None:
+        raise InputError(f"segment={segment}: method=newton takes a sequence whole")
     if segment is not None and segment < 1:
         raise ValueError(f"segment={segment}: must be at least 1")
     given = inputs.index if isinstance(inputs, Rows) else inputs
@@ -222,10 +232,20 @@ def unroll_batch(
             run = partial(scan_deferred, recurrence, read, shared)
     if segment is not None:
         run = partial(_in_segments, run, segment)
-    last, (outputs, carries) = run(carry, over_time)
+    convergence = None
+    if method == "newton":
+        projected = parted(project_all(read, joined(over_time)), steps)
+        last, (outputs, carries), convergence = scan_newton(
+            newton or Newton(),
+            lambda carry, x: step(shared, carry, *x),
+            carry,
+            (projected, over_time),
+        )
+    else:
+        last, (outputs, carries) = run(carry, over_time)
     if not time_major:
         outputs, carries = _axes_swapped((outputs, carries))
-    return Unrolled(outputs, last, carries)
+    return Unrolled(outputs, last, carries, convergence)
 
 
 class _AtStep(NamedTuple):
