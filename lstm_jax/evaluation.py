@@ -12,6 +12,9 @@ from lstm_jax.training import EVALUATION_BLOCK, Program
 
 # Answers that one call of `evaluate` scores at most: those of language models are 256 numbers each.
 _MOST_ANSWERS = 256 * EVALUATION_BLOCK
+# Blocks that wait to be scored: XLA:CPU takes 32 programs a device, and two threads (one trains a
+# cohort, one compiles and tries the next) that hand it more wait for each other for ever.
+_MOST_WAITING = 8
 # Steps that it takes at most: a layer's outputs at all of them are in memory at once.
 _MOST_STEPS = 2048 * EVALUATION_BLOCK
 
@@ -75,10 +78,11 @@ def score(program: Program, params: PyTree, active: np.ndarray, over: Blocks) ->
       over: the examples.
     """
     flags = program.place(np.asarray(active))
-    scores = [
-        program.evaluate(params, flags, examples, valid)
-        for examples, valid in zip(over.examples, over.valid, strict=True)
-    ]
+    scores = []
+    for examples, valid in zip(over.examples, over.valid, strict=True):
+        if len(scores) >= _MOST_WAITING:
+            jax.block_until_ready(scores[-_MOST_WAITING])
+        scores.append(program.evaluate(params, flags, examples, valid))
     loss, correct, weight, bits = (
         np.sum([leaf.astype(np.float64) for leaf in leaves], axis=0)
         for leaves in zip(*program.fetch(scores), strict=True)

@@ -1,6 +1,7 @@
 """A cohort's program: determinism over cohorts and devices, freezing, vmap, real learning."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import jax
@@ -215,6 +216,21 @@ def test_weight_guessing_trains_as_any_other_optimizer():
 def test_bad_clips_are_named(clip):
     with pytest.raises(InputError, match="allowed are norm"):
         direction("adam", clip)
+
+
+def test_many_blocks_scored_by_two_threads_do_not_wait_for_each_other():
+    """As a cohort is trained while the next is tried, on all devices."""
+    program, state, _ = trained(range(2), until=1, devices=2)
+    examples = evaluation_set(ASSEMBLY.task, (), "monitor")
+    over = evaluation.blocks(examples)
+    many = evaluation.Blocks(over.examples * 60, over.valid * 60)
+    with ThreadPoolExecutor(2) as threads:
+        pending = [
+            threads.submit(evaluation.score, program, state.params, np.ones(2, bool), many)
+            for _ in range(2)
+        ]
+        scores = [future.result(timeout=60) for future in pending]
+    np.testing.assert_array_equal(scores[0].loss, scores[1].loss)
 
 
 def test_scores_skip_who_is_not_active_and_do_not_count_padding():
