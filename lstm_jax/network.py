@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from lstm_jax.arrays import Array, Float, Int, Key, PyTree, count
+from lstm_jax.arrays import Array, Bool, Float, Int, Key, PyTree, count
 from lstm_jax.cells.initializers import scaled_normal
+from lstm_jax.errors import InputError
 from lstm_jax.layers.base import Layer
 from lstm_jax.unroll import Rows
 
@@ -64,20 +65,69 @@ class Network(nnx.Module):
         key: Array | None = None,
     ) -> Float[Array, "batch uses classes"]:
         """Predictions at `use_times`. `key` `[batch]` is for noise; None means evaluation."""
-        if self.kind == "tokens":
-            embedded = self.embedding is not None
-            table = self.embedding.get_value() if embedded else jnp.eye(self.input_size)
-            inputs = Rows(table, inputs)
-        fold_in = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+        inputs = self._embedded(inputs)
         for index, (layer, params) in enumerate(zip(self.layers, self.layer_params, strict=True)):
-            layer_key = None if key is None else fold_in(key, index)
-            inputs = layer.apply(params.get_value(), inputs, key=layer_key)
-        read = jax.vmap(lambda outputs, times: outputs[times])(inputs, use_times)
-        batch, uses, _ = read.shape
+            inputs = layer.apply(params.get_value(), inputs, key=_of_layer(key, index))
+        return self._read(jax.vmap(lambda outputs, times: outputs[times])(inputs, use_times))
+
+    def start(self, batch: int) -> list[PyTree]:
+        """The carries of all layers before the first segment of a batch of sequences.
+
+        Raises:
+          InputError: a layer that is no recurrence over time alone.
+        """
+        for index, layer in enumerate(self.layers):
+            if layer.start is None:
+                raise InputError(
+                    f"layer {index + 1} carries nothing from segment to segment: stateful training "
+                    "needs recurrent layers that read from the first step on"
+                )
+        return [
+            layer.start(params.get_value(), batch)
+            for layer, params in zip(self.layers, self.layer_params, strict=True)
+        ]
+
+    def resume(
+        self,
+        inputs: Int[Array, "batch time"] | Float[Array, "batch time input"],
+        carries: list[PyTree],
+        *,
+        reset: Bool[Array, "batch time"] | None = None,
+        key: Array | None = None,
+        start: Int[Array, ""] | int = 0,
+    ) -> tuple[Float[Array, "batch time classes"], list[PyTree]]:
+        """Predictions at every step of a segment that goes on from `carries`, and the carries after
+        it. `reset` restores the initial carry before a step; `start` is the absolute time of the
+        segment's first step, for the noise of `key` `[batch]`."""
+        inputs, after = self._embedded(inputs), []
+        layers = zip(self.layers, self.layer_params, carries, strict=True)
+        for index, (layer, params, carry) in enumerate(layers):
+            layer_key = _of_layer(key, index)
+            inputs, carry = layer.resume(
+                params.get_value(), inputs, carry, reset=reset, key=layer_key, start=start
+            )
+            after.append(carry)
+        return self._read(inputs), after
+
+    def _embedded(self, inputs):
+        if self.kind != "tokens":
+            return inputs
+        embedded = self.embedding is not None
+        table = self.embedding.get_value() if embedded else jnp.eye(self.input_size)
+        return Rows(table, inputs)
+
+    def _read(self, outputs):
+        batch, uses, _ = outputs.shape
         # One product for the batch, as its derivative is.
-        predictions = read.reshape(batch * uses, -1) @ self.readout_kernel.get_value()
+        predictions = outputs.reshape(batch * uses, -1) @ self.readout_kernel.get_value()
         predictions = predictions + self.readout_bias.get_value()[None]
         return predictions.reshape(batch, uses, -1)
+
+
+def _of_layer(key: Array | None, index: int) -> Array | None:
+    if key is None:
+        return None
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, index)
 
 
 def first_layer_input_size(kind: Kind, input_size: int, embedding_size: int = 0) -> int:
@@ -91,11 +141,16 @@ class FunctionalNetwork(NamedTuple):
     Attributes:
       init: key -> params, a nested dict of arrays.
       apply: params, inputs, use_times, key or None -> predictions `[batch, uses, output_size]`.
+      start: params, batch size -> carries, as `Network.start`.
+      resume: params, inputs, carries -> predictions at every step, carries, as `Network.resume`,
+        whose options it takes.
       parameters: number of scalars in params.
     """
 
     init: Callable[[Key], PyTree]
     apply: Callable[..., Float[Array, "batch uses classes"]]
+    start: Callable[[PyTree, int], list[PyTree]]
+    resume: Callable[..., tuple[Float[Array, "batch time classes"], list[PyTree]]]
     parameters: int
 
 
@@ -116,8 +171,17 @@ def functional(layers: Sequence[Layer], **options) -> FunctionalNetwork:
             lambda leaf: lax.convert_element_type(leaf, jnp.result_type(leaf)), params
         )
 
-    def apply(params, inputs, use_times, key=None):
+    def module(params):
         state = jax.tree.unflatten(jax.tree.structure(shapes), jax.tree.leaves(params))
-        return nnx.merge(graph, state)(inputs, use_times, key=key)
+        return nnx.merge(graph, state)
 
-    return FunctionalNetwork(init, apply, count(shapes))
+    def apply(params, inputs, use_times, key=None):
+        return module(params)(inputs, use_times, key=key)
+
+    def start(params, batch):
+        return module(params).start(batch)
+
+    def resume(params, inputs, carries, **options):
+        return module(params).resume(inputs, carries, **options)
+
+    return FunctionalNetwork(init, apply, start, resume, count(shapes))
