@@ -102,6 +102,12 @@ _MATMUL_PRECISION = _flag(
     "of matrix products; accelerators would take less by default",
     Words(("float32", "default", "high", "highest", "tensorfloat32", "bfloat16")),
 )
+_UNROLL = _flag(
+    "unroll",
+    "auto",
+    "how cells run over time; auto is the fastest; the parallel ones are for linear cells",
+    Words(("auto", "deferred", "scan", "associative", "chunked", "newton", "on_chip")),
+)
 _COMPILE_CACHE = _flag(
     "compile_cache", "", "directory of compiled programs; off for none; empty for your cache"
 )
@@ -191,6 +197,7 @@ def settings():
         batch_size=_BATCH_SIZE.value,
         eval_every=_EVAL_EVERY.value,
         matmul_precision=_MATMUL_PRECISION.value,
+        unroll="" if _UNROLL.value == "auto" else _UNROLL.value,
     )
 
 

@@ -1,10 +1,11 @@
-"""Compiles the training step of every registered cell and layer for TPUs, without one.
+"""Compiles the training step of every registered cell, in every way to run it over time, for TPUs.
 
     make tpu-compile
 
-Each cell's cohort is compiled ahead of time by the real TPU compiler for slices of four chips. It
-must be sharded over the trial axis alone, every chip with trials of its own, and its program must
-hold no collective: chips never wait for each other. Says nothing of speed or numbers.
+No TPU is needed: each cell's cohort is compiled ahead of time by the real compiler, for slices of
+four chips. It must be sharded over the trial axis alone, every chip with trials of its own, and its
+program must hold no collective: chips never wait for each other. Says nothing of speed or numbers.
+Programs of Newton's method, which take minutes to compile, are smaller, and for one slice alone.
 
 Needs the package libtpu of the same release as JAX (extra `tpu`). Exit status 1 names the first
 cell that does not pass.
@@ -37,12 +38,35 @@ def collectives(program: str) -> list[str]:
     return sorted({found[0] for found in _COLLECTIVES.findall(program)})
 
 
-def compile_cell(cell: str, devices: list):
+def methods_of(cell: str) -> list[str]:
+    """The ways to run a cell over time that it has on accelerators; of a layer the only one."""
+    import jax
+    import jax.numpy as jnp
+
+    from lstm_jax.layers import MODELS, Layer
+
+    built = MODELS[cell](4, 8)
+    if isinstance(built, Layer):
+        return ["auto"]
+    carry = jax.eval_shape(
+        lambda key: built.initial_carry(built.prepare(built.init(key))), jax.random.key(0)
+    )
+    leaves = jax.tree.leaves(carry)
+    real = all(leaf.size and not jnp.iscomplexobj(leaf) for leaf in leaves)
+    floats = len({leaf.dtype for leaf in leaves}) == 1 and real
+    ways = ["deferred"]
+    ways += ["associative", "chunked"] if built.linear else []
+    ways += ["newton"] if floats and not built.linear else []
+    return ways + (["on_chip"] if real else [])
+
+
+def compile_cell(cell: str, devices: list, method: str = "auto"):
     """Compiles the step of a cohort of one cell for given devices.
 
     Args:
       cell: its name in the registry, or a layer's.
       devices: of a topology; nothing runs on them.
+      method: how it runs over time.
 
     Returns:
       What `jax` calls compiled.
@@ -59,6 +83,7 @@ def compile_cell(cell: str, devices: list):
     from lstm_jax.training import assemble, make_program
     from lstm_jax.trial import Catalogue
 
+    size = {"hidden_size": 8, "match": "hidden"} if method == "newton" else {}
     catalogue = Catalogue(MODELS, TASKS)
     trial, *_ = make_sweep(
         catalogue,
@@ -67,7 +92,7 @@ def compile_cell(cell: str, devices: list):
         gaps=[GAP],
         seeds=range(TRIALS),
         learning_rates=[1e-3],
-        settings=Settings(),
+        settings=Settings(unroll="" if method == "auto" else method, **size),
     )
     program = make_program(
         assemble(trial, catalogue),
@@ -104,19 +129,19 @@ def require_fit(compiled, chips: int) -> None:
         raise NotFitError(f"chips wait for each other: {', '.join(found)}")
 
 
-def _row(cell: str, topology: str, compiled, seconds: float) -> str:
+def _row(cell: str, method: str, topology: str, compiled, seconds: float) -> str:
     memory = compiled.memory_analysis()
     used = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     used -= memory.alias_size_in_bytes
     cost = compiled.cost_analysis()
     return (
-        f"{cell:<16} {topology:<8} {seconds:>7.1f} {used / 2**20:>9.2f} "
+        f"{cell:<16} {method:<11} {topology:<8} {seconds:>7.1f} {used / 2**20:>9.2f} "
         f"{cost.get('flops', float('nan')) / 1e6:>8.1f}"
     )
 
 
-def main() -> int:
-    """Compiles all, and prints a table; returns the exit status."""
+def main(arguments: list[str]) -> int:
+    """Compiles all cells, or those that are named, and prints a table; returns the exit status."""
     try:
         import libtpu  # noqa: F401
     except ImportError:
@@ -126,30 +151,37 @@ def main() -> int:
 
     from lstm_jax.layers import MODELS
 
-    print(f"{'cell':<16} {'slice':<8} {'seconds':>7} {'MiB/chip':>9} {'Mflop':>8}", flush=True)
+    asked = arguments or list(MODELS)
+    print(
+        f"{'cell':<16} {'method':<11} {'slice':<8} {'seconds':>7} {'MiB/chip':>9} {'Mflop':>8}",
+        flush=True,
+    )
+    compiled_programs = 0
     for topology in TOPOLOGIES:
         described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
         devices = list(described.devices)
-        for cell in MODELS:
+        for cell, method in [(name, way) for name in asked for way in methods_of(name)]:
+            if method == "newton" and topology != TOPOLOGIES[0]:
+                continue
             start = time.perf_counter()
             try:
-                compiled = compile_cell(cell, devices)
+                compiled = compile_cell(cell, devices, method)
                 require_fit(compiled, len(devices))
             except Exception as error:  # the compiler raises many kinds
                 lines = str(error).strip().splitlines()
-                what = lines[0][:300] if lines else ""
-                print(
-                    f"error: {cell} on {topology}: {type(error).__name__}: {what}", file=sys.stderr
-                )
+                what = f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
+                print(f"error: {cell} by {method} on {topology}: {what}", file=sys.stderr)
                 return 1
-            print(_row(cell, topology, compiled, time.perf_counter() - start), flush=True)
+            compiled_programs += 1
+            print(_row(cell, method, topology, compiled, time.perf_counter() - start), flush=True)
     print(
-        f"{len(MODELS)} cells and layers, {TRIALS} trials at gap {GAP}, {len(TOPOLOGIES)} slices "
-        "of 4 chips: trials on every chip, no collective. Memory and flops as the compiler counts "
-        "them: it may leave out temporaries, and counts the body of a loop once."
+        f"{compiled_programs} programs of {len(asked)} cells and layers, {TRIALS} trials at gap "
+        f"{GAP}, {len(TOPOLOGIES)} slices of 4 chips: trials on every chip, no collective. Memory "
+        "and flops as the compiler counts them: it may leave out temporaries, and counts the body "
+        "of a loop once."
     )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

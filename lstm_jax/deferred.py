@@ -46,12 +46,14 @@ class Recurrence(NamedTuple):
       kernels: shared -> the kernels of those calls.
       project_all: weights, xs with leading axis `[time * batch]` -> projected, likewise. It is what
         is differentiated of `project`, and its values are not read.
+      scan: as `lax.scan`, forwards and backwards; it is not differentiated.
     """
 
     project: Callable[[PyTree, PyTree], PyTree]
     step: Callable[..., tuple[PyTree, PyTree]]
     kernels: Callable[[PyTree], list[jax.Array]]
     project_all: Callable[[PyTree, PyTree], PyTree]
+    scan: Callable[..., tuple[PyTree, PyTree]] = lax.scan
 
 
 class _Fixed(NamedTuple):
@@ -111,7 +113,7 @@ def scan_deferred(
         ],
         shared=inexact_leaves(shared),
     )
-    behind = _Behind(ahead, fixed, last, record)
+    behind = _Behind(recurrence, ahead, fixed, last, record)
     return tied(behind.scan)(variables, (last, record.emitted), (fixed, record))
 
 
@@ -126,6 +128,8 @@ class _Ahead:
     """
 
     def __init__(self, recurrence: Recurrence, fixed: _Fixed, carry: PyTree, xs: PyTree):
+        self._scan = recurrence.scan
+
         def one(fixed, carry, x):
             after, emitted, derivative, operands = _differentiated(recurrence, fixed, carry, x)
             residuals, self.derivative = jax.tree.flatten(derivative)
@@ -175,7 +179,7 @@ class _Ahead:
             emitted = self._emitted.unflatten(results[self._emitted_at])
             return after, (emitted, [results[i] for i in self._kept])
 
-        carry, (emitted, kept) = lax.scan(jax.vmap(one), carry, xs)
+        carry, (emitted, kept) = self._scan(jax.vmap(one), carry, xs)
         return carry, _Record(xs, emitted, kept)
 
     def find(self, places: list[tuple[str, Any]], fixed: _Fixed, record: _Record) -> list:
@@ -201,7 +205,11 @@ class _Ahead:
 class _Behind:
     """The backward scan: one step of it as a traced program."""
 
-    def __init__(self, ahead: _Ahead, fixed: _Fixed, last: PyTree, record: _Record):
+    def __init__(
+        self, recurrence: Recurrence, ahead: _Ahead, fixed: _Fixed, last: PyTree, record: _Record
+    ):
+        self._scan = recurrence.scan
+
         def one(fixed, record, after, emitted):
             derivative = ahead.derivative.unflatten(ahead.find(ahead.residuals, fixed, record))
             return _Variables(*derivative((after, emitted)))
@@ -241,7 +249,7 @@ class _Behind:
         shared = dict(zip(where.shared, self._shapes.shared, strict=True))
         total = [jnp.zeros((batch, *shared[i].shape), shared[i].dtype) for i in self._used]
         at_steps = record, emitted
-        (carry, total), written = lax.scan(body, (last, total), at_steps, reverse=True)
+        (carry, total), written = self._scan(body, (last, total), at_steps, reverse=True)
         gradients = dict(zip(self._written, map(joined, written), strict=True))
         used = dict(zip(self._used, total, strict=True))
         return _Variables(

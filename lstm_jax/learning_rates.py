@@ -29,6 +29,7 @@ OTHER_SETTINGS = (
     "batch_size",
     "eval_every",
     "matmul_precision",
+    "unroll",
 )
 SETTINGS = TASK_SETTINGS + CELL_SETTINGS + OTHER_SETTINGS
 

@@ -101,7 +101,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 # Fields that rows have had since later; where they are, they have these types.
 LATER_FIELDS: dict[str, dict[str, Any]] = {
-    "trial": {"train_gaps": str, "eval_gaps": str},
+    "trial": {"train_gaps": str, "eval_gaps": str, "unroll": str},
     "evaluation": {},
     "end": {"bits": _OPTIONAL_NUMBER, "bits_asked": _OPTIONAL_NUMBER},
     "retention": {},

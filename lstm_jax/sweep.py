@@ -38,6 +38,7 @@ class Settings:
       batch_size: sequences an update.
       eval_every: updates between evaluations.
       matmul_precision: of matrix products, as JAX names it.
+      unroll: method of `unroll_batch`; empty for the fastest.
     """
 
     hidden_size: int = 32
@@ -49,6 +50,7 @@ class Settings:
     batch_size: int = 32
     eval_every: int = 50
     matmul_precision: str = "float32"
+    unroll: str = ""
 
     def described_match(self) -> str:
         """The matching in words, as rows and tables say it."""
@@ -140,6 +142,7 @@ def make_sweep(
             task_file_sha256=catalogue.task_hash(task_spec),
             train_gaps=train_gaps,
             eval_gaps=eval_gaps,
+            unroll=settings.unroll,
         )
         base = dataclasses.replace(base, hidden_size=sizes(base))
         trials += [

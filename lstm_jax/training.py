@@ -106,7 +106,10 @@ def assemble(trial: Trial, catalogue: Catalogue) -> Assembly:
         models.append(build_cell(input_size, trial.hidden_size))
         input_size = models[-1].output_size
     network = functional(
-        [model if isinstance(model, Layer) else layer(model) for model in models],
+        [
+            model if isinstance(model, Layer) else layer(model, method=trial.unroll or "auto")
+            for model in models
+        ],
         kind=task.kind,
         input_size=task.input_size,
         output_size=task.output_size,

@@ -11,7 +11,7 @@ from lstm_jax.spec import Spec, UserFile, parse
 
 # Fields that trials have had since later. While they are empty a trial is the one it was, with its
 # id, and rows without them say the same.
-LATER_FIELDS = ("train_gaps", "eval_gaps")
+LATER_FIELDS = ("train_gaps", "eval_gaps", "unroll")
 # Fields in which trials of one cohort may differ: they enter the program as arrays.
 ARRAY_FIELDS = ("seed", "learning_rate")
 
@@ -40,6 +40,7 @@ class Trial:
       train_gaps: gaps that are mixed in training, as `gaps.parse_gaps` reads them; empty where the
         network is trained and tested at `gap` alone.
       eval_gaps: with `train_gaps`, the gaps at which the trained network is asked, as a list.
+      unroll: method of `unroll_batch`; empty for the fastest. All give the same, to rounding.
     """
 
     task: str
@@ -59,6 +60,7 @@ class Trial:
     task_file_sha256: str = ""
     train_gaps: str = ""
     eval_gaps: str = ""
+    unroll: str = ""
 
 
 class Catalogue:

@@ -25,9 +25,10 @@ from lstm_jax.cells.products import products, uses_key
 from lstm_jax.deferred import Recurrence, scan_deferred
 from lstm_jax.errors import InputError
 from lstm_jax.newton import Convergence, Newton, scan_newton
+from lstm_jax.on_chip import scan_on_chip
 from lstm_jax.parallel import LinearRecurrence, chunk_steps, fastest, scan_linear
 
-Method = Literal["auto", "deferred", "scan", "loop", "associative", "chunked", "newton"]
+Method = Literal["auto", "deferred", "scan", "loop", "associative", "chunked", "newton", "on_chip"]
 METHODS = get_args(Method)
 LINEAR_METHODS = ("associative", "chunked")
 
@@ -146,7 +147,8 @@ def unroll_batch(
         compile; a reference). For linear cells, `associative`, a parallel scan over all steps, and
         `chunked`, over a segment at a time. A cell that calls `dot` within a loop or a branch of
         its step is scanned plainly where it would be deferred. For cells with a real carry,
-        `newton`: it fails where it does not converge, so look at `convergence`.
+        `newton`: it fails where it does not converge, so look at `convergence`. On TPU, `on_chip`:
+        one kernel that keeps the weights on the chip (`on_chip.py`).
       newton: options of that method, if others than its defaults.
       segment: steps between two carries that the backward pass keeps; what lies between is computed
         again, a third more work. Memory is least near sqrt(time). None keeps everything, but
@@ -225,21 +227,25 @@ def unroll_batch(
             associative=method == "associative",
         )
         run = partial(scan_linear, recurrence)
-    elif method == "deferred":
+    elif method in ("deferred", "on_chip"):
         projected = jax.eval_shape(project, read, without_axes(over_time, 2))
-        if not products(cell.step, weights, initial_carry, projected).bound:
-            recurrence = Recurrence(project, step, partial(_kernels, cell, projected), project_all)
+        bound = products(cell.step, weights, initial_carry, projected).bound
+        if bound and method == "on_chip":
+            raise InputError("method=on_chip: the cell calls `dot` within a loop or a branch")
+        recurrence = Recurrence(project, step, partial(_kernels, cell, projected), project_all)
+        if method == "on_chip":
+            recurrence = _projected_first(recurrence)._replace(scan=scan_on_chip)
+        if not bound:
             run = partial(scan_deferred, recurrence, read, shared)
+    if method in ("newton", "on_chip"):
+        projected = parted(project_all(read, joined(over_time)), steps)
+        over_time = projected, over_time._replace(inputs=None, key=None)
     if segment is not None:
         run = partial(_in_segments, run, segment)
     convergence = None
     if method == "newton":
-        projected = parted(project_all(read, joined(over_time)), steps)
         last, (outputs, carries), convergence = scan_newton(
-            newton or Newton(),
-            lambda carry, x: step(shared, carry, *x),
-            carry,
-            (projected, over_time),
+            newton or Newton(), lambda carry, x: step(shared, carry, *x), carry, over_time
         )
     else:
         last, (outputs, carries) = run(carry, over_time)
@@ -249,12 +255,25 @@ def unroll_batch(
 
 
 class _AtStep(NamedTuple):
-    """What one step of one example is given; over a sequence, leaves `[time, batch, ...]`."""
+    """What one step of one example is given; over a sequence, leaves `[time, batch, ...]`. What is
+    projected already needs neither inputs nor key."""
 
-    inputs: Array
+    inputs: Array | None
     reset: Array | None
     mask: Array | None
     key: Array | None
+
+
+def _projected_first(recurrence: Recurrence) -> Recurrence:
+    """The same recurrence over pairs of what is projected and what else a step is given."""
+
+    def step(shared, carry, projected, x, dot):
+        return recurrence.step(shared, carry, projected, x[1], dot)
+
+    def project(_, x):
+        return x[0]
+
+    return recurrence._replace(project=project, step=step, project_all=project)
 
 
 def _an_input(inputs: Array | Rows) -> jax.ShapeDtypeStruct:
