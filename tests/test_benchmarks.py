@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import by_hand, peers, scaling, sweep_vs_torch, unroll_vs_peers
+from benchmarks import by_hand, over_time, peers, scaling, sweep_vs_torch, unroll_vs_peers
 
 SHAPE = (7, 3, 2, 4)
 
@@ -89,3 +89,13 @@ def test_pytorch_is_given_the_work_that_ours_did(tmp_path):
 def test_the_two_senses_of_z_undo_each_other():
     array = np.arange(12.0).reshape(2, 6)
     np.testing.assert_array_equal(peers._gru_zrn(peers._gru_rzn(array)), array)
+
+
+def test_ways_to_run_over_time_print_their_tables(capsys):
+    over_time.linear(["lru"], [(5, 2, 4)], rounds=1)
+    over_time.newton(["rnn"], [6], updates=1, rounds=1)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    lru, *rnn = [row.split(" | ") for row in rows if row.startswith(("| lru", "| rnn"))]
+    assert len(lru) == 9
+    assert [row[1] for row in rnn] == ["at the start", "after 1 updates"]
+    assert all(1 <= int(row[3]) <= 6 for row in rnn)
