@@ -30,8 +30,8 @@ Every recurrence that a sweep can name, with its equations as implemented; this 
 
 - *multiplications*: of one step of one example, forward: those of matrix products and those between
   arrays, four for one of complex numbers; what is done once a sequence (`prepare`) is not in them.
-- *parallel*: linear in the carry, so that a parallel scan could run it in time; all are run step by
-  step today.
+- *parallel*: linear in the carry, so that long sequences are run in chunks or by a parallel scan
+  (`unroll`'s methods `chunked` and `associative`).
 - *rates*: how many learning rates were tried for the cell in the published comparison
   ([docs/results/cells](results/cells/horizons.md)), each seed read at the rate that the others
   choose; a cell with one rate is present, not tuned.

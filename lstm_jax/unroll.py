@@ -27,6 +27,7 @@ from lstm_jax.errors import InputError
 from lstm_jax.newton import Convergence, Newton, scan_newton
 from lstm_jax.on_chip import scan_on_chip
 from lstm_jax.parallel import LinearRecurrence, chunk_steps, fastest, scan_linear
+from lstm_jax.scans import in_segments, loop
 
 Method = Literal["auto", "deferred", "scan", "loop", "associative", "chunked", "newton", "on_chip"]
 METHODS = get_args(Method)
@@ -215,7 +216,7 @@ def unroll_batch(
     def one(carry, x):
         return step(shared, carry, project(read, x), x)
 
-    run = partial(_loop if method == "loop" else lax.scan, jax.vmap(one))
+    run = partial(loop if method == "loop" else lax.scan, jax.vmap(one))
     if method in LINEAR_METHODS:
         recurrence = LinearRecurrence(
             form=cell.linear,
@@ -241,7 +242,7 @@ def unroll_batch(
         projected = parted(project_all(read, joined(over_time)), steps)
         over_time = projected, over_time._replace(inputs=None, key=None)
     if segment is not None:
-        run = partial(_in_segments, run, segment)
+        run = partial(in_segments, run, segment)
     convergence = None
     if method == "newton":
         last, (outputs, carries), convergence = scan_newton(
@@ -326,40 +327,8 @@ def _kernels(cell: Cell, projected: PyTree, shared: PyTree) -> list[Array]:
     return kernels
 
 
-def _loop(step: Callable, carry: PyTree, over_time: PyTree) -> tuple[PyTree, PyTree]:
-    """`lax.scan` as a chain of explicit copies."""
-    steps = jax.tree.leaves(over_time)[0].shape[0]
-    outputs = []
-    for time in range(steps):
-        carry, output = step(carry, jax.tree.map(lambda leaf, time=time: leaf[time], over_time))
-        outputs.append(output)
-    return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
-
-
 def _axes_swapped(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
-
-
-def _in_segments(
-    run: Callable, segment: int, carry: PyTree, over_time: PyTree
-) -> tuple[PyTree, PyTree]:
-    """`run` over pieces of so many steps, of which the backward pass keeps the carries alone."""
-    run = jax.checkpoint(run, prevent_cse=False)
-    steps = jax.tree.leaves(over_time)[0].shape[0]
-    whole = steps // segment
-
-    def cut(leaf):
-        return leaf[: whole * segment].reshape(whole, segment, *leaf.shape[1:])
-
-    if not whole:
-        return run(carry, over_time)
-    carry, pieces = lax.scan(run, carry, jax.tree.map(cut, over_time))
-    results = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), pieces)
-    if whole * segment < steps:
-        rest = jax.tree.map(lambda leaf: leaf[whole * segment :], over_time)
-        carry, last = run(carry, rest)
-        results = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), results, last)
-    return carry, results
 
 
 def _where(condition: Array, chosen: PyTree, other: PyTree) -> PyTree:
