@@ -34,8 +34,8 @@ class Newton(NamedTuple):
       damping: from 0 to 1; Jacobians count by one less this. It slows what converges and tames what
         does not; the root is the same. At 1 it is the fixed-point iteration of Jacobi.
       tolerance: of the residual, the largest |c_t - step(c_{t-1}, x_t)| as a share of the largest
-        |c_t|, or of 1 where none is larger. None is 8 times the spacing of floats at 1. Where each
-        iteration leaves a share r of the error, that is up to the residual over 1 - r.
+        entry of that step, or of 1 where none is larger. None is 8 times the spacing of floats at
+        1. Where each iteration leaves a share r of the error, that is up to residual / (1 - r).
       max_iterations: no more than the sequence has steps.
       on_failure: what an example that did not converge gives: `nan`, outputs and carries that are
         not numbers; or `scan`, those of a plain scan over the whole batch.
@@ -165,8 +165,8 @@ def _search(options, step, start, over_time):
     solve = _full_update if options.jacobian == "full" else _diagonal_update
 
     def residuals(trajectory, reached):
-        # Not of the trajectory: that may be anywhere before it has converged.
-        scale = jnp.abs(reached).max(initial=1)
+        # Of what each step itself reaches: elsewhere the trajectory may still be anywhere.
+        scale = jnp.abs(reached).max(axis=1, initial=1)
         return jnp.abs(trajectory - reached).max(axis=1, initial=0) / scale
 
     def goes_on(state):

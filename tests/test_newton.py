@@ -133,6 +133,29 @@ def test_chaos_is_told_and_gives_no_numbers():
         require_converged(found.convergence)
 
 
+@pytest.mark.parametrize("name", ["gru", "lstm", "min_gru", "ur_lstm"])
+def test_what_claims_to_have_converged_is_the_scan(name):
+    """Also where iterates pass through huge numbers that the cell would keep."""
+    cell = CELLS[name](3, 16)
+    params = quick_jit(cell.init)(jax.random.key(0))
+    inputs = jax.random.normal(jax.random.key(1), (500, 3))
+
+    @quick_jit
+    def both(params):
+        newton = Newton(max_iterations=20)
+        return [unroll(cell, params, inputs, method=m, newton=newton) for m in ("newton", "scan")]
+
+    claims = 0
+    for gain in (1.0, 5.0, 20.0):
+        found, scanned = both(jax.tree.map(lambda leaf, gain=gain: gain * leaf, params))
+        if found.convergence.converged:
+            claims += 1
+            np.testing.assert_allclose(found.outputs, scanned.outputs, rtol=1e-4, atol=1e-4)
+        else:
+            assert np.isnan(found.outputs).all()
+    assert claims
+
+
 def test_as_many_iterations_as_steps_suffice_even_in_chaos():
     """After k iterations the first k steps are exact, however products of Jacobians overflow."""
     for options in ({}, {"jacobian": "diagonal"}, {"damping": 1.0}):
