@@ -1,6 +1,7 @@
 """The experiment on character language models, in small."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,14 @@ def test_what_cannot_be_is_named(run, tmp_path):
     with pytest.raises(InputError, match="--text: holds 800 bytes; must be 5000 at least"):
         run(batch_size=500)
     assert not (tmp_path / "rows").exists()
+
+
+def test_the_published_rows_give_the_published_table():
+    published = Path(__file__).parents[1] / "docs" / "results" / "characters"
+    rows = [json.loads(path.read_text()) for path in published.glob("*.json")]
+    assert len(rows) == 30
+    rows.sort(key=lambda row: row["seed"])
+    assert characters_figure.table(rows) == (published / "bits.md").read_text()
 
 
 def test_gains_are_by_seed():

@@ -27,7 +27,7 @@ SWEEPS = [
     for line in text.splitlines()
     if line.startswith("python -m experiments.gap_sweep")
 ]
-PUBLISHED = sorted(path for path in (ROOT / "docs" / "results").iterdir() if path.is_dir())
+PUBLISHED = sorted(path.parent for path in (ROOT / "docs" / "results").glob("*/manifest.json"))
 
 
 def run(*command, cwd):

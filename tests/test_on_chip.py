@@ -29,14 +29,19 @@ def assert_near(tree, other):
         np.testing.assert_allclose(leaf, like, rtol=1e-4, atol=1e-5)
 
 
-def unrolled(cell, method, params, inputs, **options):
-    """Everything that comes out, and the gradients."""
+def unrolled(cell, params, inputs, **options):
+    """Everything that comes out, and the gradients: by the kernel, and by the scan."""
 
-    def objective(params, inputs):
+    def objective(params, inputs, method):
         found = unroll_batch(cell, params, inputs, method=method, **options)
         return (found.outputs**2).sum(), found
 
-    return quick_jit(jax.value_and_grad(objective, (0, 1), has_aux=True))(params, inputs)
+    @quick_jit
+    def both(params, inputs):
+        run = jax.value_and_grad(objective, (0, 1), has_aux=True)
+        return [run(params, inputs, method) for method in ("on_chip", "scan")]
+
+    return both(params, inputs)
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -48,10 +53,9 @@ def test_every_cell_equals_the_scan_or_says_why_not(name):
         with pytest.raises(
             InputError, match=r"method=on_chip: a step reads .* must be real and not"
         ):
-            unrolled(cell, "on_chip", params, INPUTS)
+            unrolled(cell, params, INPUTS)
         return
-    found = unrolled(cell, "on_chip", params, INPUTS, return_carries=True, **FLAGS)
-    assert_near(found, unrolled(cell, "scan", params, INPUTS, return_carries=True, **FLAGS))
+    assert_near(*unrolled(cell, params, INPUTS, return_carries=True, **FLAGS))
 
 
 def test_tokens_and_trials_as_a_cohort_runs_them():
@@ -74,8 +78,7 @@ def test_segments_and_a_handed_over_carry():
     cell = lstm(INPUT, HIDDEN)
     params = quick_jit(cell.init)(jax.random.key(0))
     carry = unroll_batch(cell, params, INPUTS[:, ::-1], method="scan").carry
-    found = unrolled(cell, "on_chip", params, INPUTS, carry=carry, segment=2)
-    assert_near(found, unrolled(cell, "scan", params, INPUTS, carry=carry))
+    assert_near(*unrolled(cell, params, INPUTS, carry=carry, segment=2))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
