@@ -7,6 +7,7 @@ the carry stays there, and inputs and outputs stream by. The kernel runs a cell'
 so there is one for all cells; `deferred.py` hands it the forward and the backward one.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -20,7 +21,9 @@ from lstm_jax.arrays import PyTree, without_axes
 from lstm_jax.errors import InputError
 from lstm_jax.programs import alone, inlined
 
-MOST_BYTES = 96 * 2**20  # of the fast memory, 128 MiB on TPU v5e and v6e
+# Of the fast memory, 128 MiB on TPU v5e and v6e: for what crosses the border of the kernel, and for
+# what stands between.
+MOST_BYTES, _BETWEEN = 72 * 2**20, 48 * 2**20
 
 
 def scan_on_chip(
@@ -54,12 +57,11 @@ def scan_on_chip(
     x = without_axes(xs, 1)
     closed, shapes = jax.make_jaxpr(body, return_shape=True)(carry, x)
     closed = inlined(closed)
-    leaves = jax.tree.leaves((carry, xs))
     constants, values = _apart(closed.consts)
     ys = jax.tree.leaves(shapes[1])
-    held = [*map(_sized, constants), *(2 * _sized(leaf) for leaf in jax.tree.leaves(carry))]
-    streamed = [2 * _sized(leaf) for leaf in (*jax.tree.leaves(x), *ys)]
-    need = sum(held) + sum(streamed)
+    # Each crosses the border by two buffers; the carry does so twice, and stands there once.
+    buffers = [(2, constants), (5, jax.tree.leaves(carry)), (2, jax.tree.leaves(x)), (2, ys)]
+    need = sum(count * sum(map(_sized, leaves)) for count, leaves in buffers)
     if need > MOST_BYTES:
         raise InputError(
             f"method=on_chip: a step reads and writes {need / 2**20:.0f} MiB; at most "
@@ -68,7 +70,10 @@ def scan_on_chip(
     steps = jax.tree.leaves(xs)[0].shape[0]
     run = partial(_kernel_call, closed.jaxpr, values, len(jax.tree.leaves(carry)), steps, reverse)
     results = lax.platform_dependent(
-        *constants, *leaves, cpu=partial(run, True, need), tpu=partial(run, False, need)
+        *constants,
+        *jax.tree.leaves((carry, xs)),
+        cpu=partial(run, True),
+        tpu=partial(run, False),
     )
     return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
@@ -82,8 +87,10 @@ def _apart(consts: list) -> tuple[list, list]:
 
 
 def _sized(leaf) -> int:
-    """Bytes of an array, or of one step of it."""
-    return int(np.prod(leaf.shape)) * np.dtype(_stored(leaf.dtype)).itemsize
+    """Bytes of an array on the chip, whose last two axes are laid out in tiles of 8 by 128."""
+    *rest, rows, columns = _shape(leaf.shape)
+    tiles = -(-rows // 8) * -(-columns // 128)
+    return math.prod(rest) * tiles * 8 * 128 * np.dtype(_stored(leaf.dtype)).itemsize
 
 
 def _stored(dtype) -> np.dtype:
@@ -96,7 +103,7 @@ def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape, *(1,) * (2 - len(shape)))
 
 
-def _kernel_call(jaxpr, values, carries, steps, reverse, interpret, need, *arrays):
+def _kernel_call(jaxpr, values, carries, steps, reverse, interpret, *arrays):
     """The kernel on constants, carry and xs, flat; gives the last carry and ys, flat."""
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import tpu as pltpu
@@ -167,7 +174,7 @@ def _kernel_call(jaxpr, values, carries, steps, reverse, interpret, need, *array
         scratch_shapes=[pltpu.VMEM(_shape(leaf.shape), _stored(leaf.dtype)) for leaf in carried],
         interpret=interpret,
         compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("arbitrary",), vmem_limit_bytes=need + 2**24
+            dimension_semantics=("arbitrary",), vmem_limit_bytes=MOST_BYTES + _BETWEEN
         ),
         name="steps_on_chip",
     )(
