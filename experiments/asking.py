@@ -68,3 +68,24 @@ def require_data(tasks, gap) -> None:
         except InputError:
             continue
         require_data(task)
+
+
+def require_unrolled(known, cells, method: str) -> None:
+    """Raises InputError for a cell that cannot be run over time in this way; traces, no more."""
+    import jax
+    import jax.numpy as jnp
+
+    from lstm_jax.layers import Layer
+    from lstm_jax.unroll import unroll
+
+    inputs = jax.ShapeDtypeStruct((2, 4), jnp.float32)
+    for text in cells if method else ():
+        spec = known.cell(text)
+        cell = known.cells[spec.name](4, 8, **spec.arguments(gap=2))
+        with blaming(text, "unroll", len(cells) > 1):
+            if isinstance(cell, Layer):
+                raise InputError("a layer is run in its own way")
+            params = jax.eval_shape(cell.init, jax.random.key(0))
+            jax.eval_shape(
+                lambda params, x, cell=cell: unroll(cell, params, x, method=method), params, inputs
+            )

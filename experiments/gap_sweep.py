@@ -257,6 +257,7 @@ def work() -> Work:
         )
     known, shared = catalogue(), settings()
     tasks, cells = specs(known)
+    asking.require_unrolled(known, cells, shared.unroll)
     plan = planning.Plan(asked_gaps(known, tasks), chosen("seeds"), updates)
     largest = max(plan.gaps + trained_gaps())
     if _LENGTH.value == "fixed":

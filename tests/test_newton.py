@@ -133,7 +133,7 @@ def test_chaos_is_told_and_gives_no_numbers():
         require_converged(found.convergence)
 
 
-@pytest.mark.parametrize("name", ["gru", "lstm", "min_gru", "ur_lstm"])
+@pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_what_claims_to_have_converged_is_the_scan(name):
     """Also where iterates pass through huge numbers that the cell would keep."""
     cell = CELLS[name](3, 16)
@@ -191,7 +191,12 @@ def test_examples_of_a_batch_stop_by_themselves():
     assert convergence.iterations[0] < convergence.iterations[1]
 
 
-@pytest.mark.parametrize("name", CELLS)
+# The others are run by make test-all.
+QUICK = (*NAMES, "no_memory", "slstm", "lru", "clockwork_rnn")
+EVERY = [pytest.param(name, marks=() if name in QUICK else pytest.mark.campaign) for name in CELLS]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_cell_equals_the_scan_or_says_why_not(name):
     cell = CELLS[name](3, 8)
     params = quick_jit(cell.init)(jax.random.key(0))

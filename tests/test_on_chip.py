@@ -44,7 +44,12 @@ def unrolled(cell, params, inputs, **options):
     return both(params, inputs)
 
 
-@pytest.mark.parametrize("name", CELLS)
+# The others are run by make test-all.
+QUICK = ("rnn", "gru", "lstm", "layer_norm_lstm", "clockwork_rnn", "mlstm", "lru", "no_memory")
+EVERY = [pytest.param(name, marks=() if name in QUICK else pytest.mark.campaign) for name in CELLS]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_cell_equals_the_scan_or_says_why_not(name):
     """With resets, a mask, all carries, an odd batch, and a carry handed in."""
     cell = CELLS[name](INPUT, HIDDEN)

@@ -100,6 +100,7 @@ def test_every_field_changes_the_id_and_only_arrays_keep_the_program():
         "task_file_sha256": "cd",
         "train_gaps": "5",
         "eval_gaps": "5",
+        "unroll": "scan",
     }
     assert set(changes) == {field.name for field in dataclasses.fields(Trial)}
     for name, value in changes.items():
