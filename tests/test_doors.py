@@ -13,6 +13,7 @@ from flax import linen, nnx
 
 from lstm_jax.cells import gru, lstm, orthogonal_rnn, slstm
 from lstm_jax.cells.check import broken
+from lstm_jax.cells.wrappers import zoneout
 from lstm_jax.doors import from_flax, from_function, to_flax
 from lstm_jax.errors import InputError
 from lstm_jax.programs import quick_jit
@@ -182,3 +183,11 @@ def test_what_is_not_trained_stays():
     outputs = unroll_batch(cell, params, jnp.ones((1, 1, 4))).outputs[0, 0]
     expected = np.tanh(2 + params["kernel"][0] @ params["kernel"])
     np.testing.assert_allclose(outputs, expected, rtol=1e-5)
+
+
+def test_foreign_cells_are_wrapped_as_ours_are(directory):
+    """Zoneout names a leaf of the carry."""
+    cell = zoneout(from_the_page("equinox_lstm.py", directory)(3, 4), {"carry_0": 0.5})
+    params = quick_jit(cell.init)(jax.random.key(0))
+    outputs = unroll_batch(cell, params, INPUTS, key=jax.random.split(jax.random.key(1), 2)).outputs
+    assert np.isfinite(outputs).all()

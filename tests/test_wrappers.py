@@ -114,6 +114,8 @@ def test_zoneout_of_what_changes_its_unit_or_counts():
         zoneout(slstm(3, 5), {"memory": 0.5})
     with pytest.raises(InputError, match="zoneout of leaf=memory: allowed are"):
         zoneout(CELLS["mlstm"](3, 8), {"memory": 0.5})
+    with pytest.raises(InputError, match="zoneout of leaf=log_hidden: allowed are"):
+        zoneout(CELLS["min_gru"](3, 5, candidate="log_space"), {"log_hidden": 0.5})
     with pytest.raises(InputError, match="zoneout of leaf=clock: allowed are hidden"):
         zoneout(CELLS["clockwork_rnn"](3, 5), {"clock": 0.5})
     zoneout(slstm(3, 5), {"hidden": 0.5})

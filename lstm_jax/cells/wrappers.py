@@ -11,6 +11,8 @@ from lstm_jax.errors import require_among
 
 # A leaf by whose exponential others are divided.
 _STABILIZER = "stabilizer"
+# How the name of a leaf begins that holds a logarithm.
+_LOG = "log_"
 
 
 def zoneout(cell: Cell, rates: Mapping[str, float]) -> Cell:
@@ -29,9 +31,9 @@ def zoneout(cell: Cell, rates: Mapping[str, float]) -> Cell:
       rates: probability by name of the carry's leaf; others stay as they are.
 
     Raises:
-      InputError: a leaf that the carry has not, that counts, or that is carried in units which
-        change from step to step (of a cell with a stabiliser only `hidden` is not); or a rate
-        outside [0, 1).
+      InputError: a leaf that the carry has not, that counts, that holds logarithms, or that is
+        carried in units which change from step to step (of a cell with a stabiliser only `hidden`
+        is not); or a rate outside [0, 1).
     """
 
     def start(key):
@@ -43,6 +45,7 @@ def zoneout(cell: Cell, rates: Mapping[str, float]) -> Cell:
         for name, leaf in leaves.items()
         if jnp.issubdtype(leaf.dtype, jnp.inexact)
         and (name == "hidden" or _STABILIZER not in leaves)
+        and not name.startswith(_LOG)  # -inf at the start: no mean of it and anything
     )
     for name, rate in rates.items():
         require_among("zoneout of leaf", name, allowed)

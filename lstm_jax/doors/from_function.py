@@ -7,8 +7,9 @@ operations are sorted into these parts, so that it unrolls as fast as a cell wri
 
 import contextlib
 import re
+from collections import namedtuple
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -66,7 +67,7 @@ def from_function(
       input_size: features of x.
 
     Returns:
-      A cell whose params and carry are dicts by the names of the leaves.
+      A cell whose params are a dict, and whose carry is a NamedTuple, by the names of the leaves.
 
     Raises:
       InputError: the output is no vector of floats, or the carry out is not as the carry in.
@@ -101,22 +102,22 @@ def from_function(
         params_shapes = jax.eval_shape(init_params, jax.random.key(0))
         before = jax.eval_shape(start, params_shapes)
     carry_names, carry_structure = _named(before, "carry")
+    carry_type = _carry_type(tuple(carry_names))
 
-    def as_dict(carry):
-        return dict(zip(carry_names, jax.tree.leaves(carry), strict=True))
+    def of_ours(carry):
+        return carry_type(*jax.tree.leaves(carry))
 
     def flat(params, carry, x):
-        given = carry_structure.unflatten(carry[name] for name in carry_names)
-        after, output = step(whole(params), given, x)
+        after, output = step(whole(params), carry_structure.unflatten(carry), x)
         _require_same(before, after)
-        return as_dict(after), output
+        return of_ours(after), output
 
     @lru_cache(maxsize=8)
     def parts_of(avals) -> _Parts:
         params = {name: jax.ShapeDtypeStruct(*aval) for name, aval in avals}
         x = jax.ShapeDtypeStruct((input_size,), _float_dtype(params))
         with _as_others_write():
-            carry = as_dict(jax.eval_shape(start, params))
+            carry = of_ours(jax.eval_shape(start, params))
             closed = inlined(jax.make_jaxpr(flat)(params, carry, x))
         return _sorted(closed, len(params), len(carry))
 
@@ -135,7 +136,7 @@ def from_function(
 
     def first_carry(weights):
         with _as_others_write():
-            return as_dict(start(weights.params))
+            return of_ours(start(weights.params))
 
     def project(weights, inputs, key):
         del key
@@ -151,11 +152,11 @@ def from_function(
         values.update(zip(parts.projected, projected, strict=True))
         _run(parts, parts.step, values, dot)
         *after, output = _read(values, parts.closed.jaxpr.outvars)
-        return jax.tree.unflatten(jax.tree.structure(carry), after), output
+        return carry_type(*after), output
 
     x = jax.ShapeDtypeStruct((input_size,), _float_dtype(params_shapes))
     with _as_others_write():
-        _, output = jax.eval_shape(flat, params_shapes, as_dict(before), x)
+        _, output = jax.eval_shape(flat, params_shapes, of_ours(before), x)
     if getattr(output, "ndim", None) != 1 or not jnp.issubdtype(output.dtype, jnp.floating):
         raise InputError(f"from_function: the output of step is {output}: must be [output], floats")
     return Cell(init_params, first_carry, project, one_step, len(output), prepare)
@@ -225,6 +226,12 @@ def _sorted(closed: ClosedJaxpr, params: int, carry: int) -> _Parts:
         derived=[var for var in crossing if rank[var] == 0],
         projected=[var for var in crossing if rank[var] == 1],
     )
+
+
+@cache
+def _carry_type(names: tuple[str, ...]) -> type:
+    """One type for equal names: a cell that is built again has carries of the same structure."""
+    return namedtuple("Carry", names, rename=True)
 
 
 def _named(tree: PyTree, alone_name: str):
