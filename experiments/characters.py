@@ -12,14 +12,16 @@ Writes a row a network, a table and a figure into --results_dir. Networks that a
 not trained again.
 """
 
-import contextlib
 import dataclasses
 import hashlib
-import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from experiments import commands
+from experiments import commands, observing
+
+if TYPE_CHECKING:
+    from lstm_jax.characters_figure import Network
 
 FLAGS = commands.Flags()
 _WHOLE = commands.Number(1, whole=True, most=16_384)
@@ -41,39 +43,6 @@ _RESULTS = FLAGS.define("results_dir", "results/characters", "where rows and the
 _SMOKE = FLAGS.define("smoke", False, "a small one, in some seconds", commands.TRUE_OR_FALSE)
 _HELD_OUT = 10  # the last one part in so many of the text is for the test
 _LARGEST = 10**8  # bytes of a text
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A network to be trained.
-
-    Attributes:
-      cell: canonical spec.
-      segment: steps.
-      hand_over: whether the carry is.
-      seed: of parameters.
-      epochs, batch_size, hidden_size, learning_rate: as the flags.
-      text_sha256: of the text.
-      text_bytes: its length.
-    """
-
-    cell: str
-    segment: int
-    hand_over: bool
-    seed: int
-    epochs: int
-    batch_size: int
-    hidden_size: int
-    learning_rate: float
-    text_sha256: str
-    text_bytes: int
-
-    @property
-    def name(self) -> str:
-        """Of its row's file."""
-        digest = hashlib.sha256(json.dumps(dataclasses.asdict(self)).encode()).hexdigest()[:12]
-        carried = "handed" if self.hand_over else "anew"
-        return f"{self.cell.partition(':')[0]}-{self.segment}-{carried}-seed{self.seed}-{digest}"
 
 
 def own_text() -> bytes:
@@ -101,8 +70,9 @@ def read_text(path: str) -> bytes:
     return content.data
 
 
-def networks(text: bytes) -> list[Network]:
+def networks(text: bytes) -> "list[Network]":
     """What is trained, in order."""
+    from lstm_jax.characters_figure import Network
     from lstm_jax.layers import MODELS
     from lstm_jax.spec import parse
 
@@ -142,7 +112,7 @@ class Experiment:
         self.train, self.test = numbered[:-held_out], numbered[-held_out:]
         self._programs: dict = {}
 
-    def made(self, network: Network):
+    def made(self, network: "Network"):
         """Network functions, segments and the compiled training of this kind of network."""
         import jax
 
@@ -177,11 +147,10 @@ class Experiment:
             self._programs[kind] = functions, segments, made.init, jax.jit(made.advance)
         return self._programs[kind]
 
-    def row(self, network: Network) -> dict:
+    def told(self, network: "Network") -> dict:
         """Trains a network, and says what it came to."""
         import jax
 
-        from lstm_jax.provenance import provenance
         from lstm_jax.stateful import bits_per_symbol
 
         functions, segments, init, advance = self.made(network)
@@ -191,85 +160,39 @@ class Experiment:
             state = state._replace(carries=functions.start(state.params, network.batch_size))
             state, losses = advance(state, segments)
         return {
-            "kind": "characters",
-            **dataclasses.asdict(network),
             "updates": int(state.update),
             "parameters": functions.parameters,
             "train_bits": float(losses[-(len(losses) // 4 + 1) :].mean()) / math.log(2),
             "test_bits": bits_per_symbol(functions, state.params, self.test),
             "test_characters": len(self.test) - 1,
             "symbols": len(self.alphabet),
-            **provenance(),
         }
-
-
-def stored(path, network: Network) -> dict | None:
-    """The row of a network that was trained before; InputError where the file holds something
-    else, which is left as it is."""
-    from lstm_jax import storage
-    from lstm_jax.errors import InputError
-
-    content = storage.read(path, 2**20)
-    if content is None:
-        return None
-    wanted = dataclasses.asdict(network)
-    told = {"updates": int, "test_bits": float, "test_characters": int, "symbols": int}
-    with contextlib.suppress(ValueError, RecursionError):
-        row = json.loads(content.data)
-        if (
-            isinstance(row, dict)
-            and all(row.get(name) == value for name, value in wanted.items())
-            and all(isinstance(row.get(name), kind) for name, kind in told.items())
-        ):
-            return row
-    raise InputError(f"--results_dir: {path} is no row of this experiment; move it away")
-
-
-def redraw(rows: list[dict], directory) -> tuple[str, list]:
-    """The table, and the paths of what was written."""
-    from lstm_jax import characters_figure, drawing, storage
-
-    text = characters_figure.table(rows)
-    paths = [directory / "bits.md"]
-    storage.write(paths[0], text)
-    figure = characters_figure.figure(rows)
-    return text, paths + drawing.save(figure, directory / "bits_against_segment")
 
 
 def main() -> int:
     """Checks everything, trains what is not there, draws."""
+    from lstm_jax import backend, storage
+    from lstm_jax.characters_figure import KIND
     from lstm_jax.errors import InputError
 
     text = read_text(_TEXT.value)
     if len(text) < 10 * _BATCH.value:
         raise InputError(f"--text: holds {len(text)} bytes; must be {10 * _BATCH.value} at least")
     asked = networks(text)
-    from lstm_jax import backend, storage
-    from lstm_jax.progress import Bar
-
     backend.set_up()
     experiment = Experiment(text)
     for network in asked:  # whatever is wrong is said before anything runs
         experiment.made(network)
     with commands.naming("results_dir"):
         directory = storage.usable_directory(_RESULTS.value)
-    rows = []
-    print(f"{len(asked)} networks; rows go to {directory}", flush=True)
-    with commands.Interrupt("stopping after this network") as stop, Bar() as bar:
-        for index, network in enumerate(asked):
-            bar.work(index, len(asked), network.name)
-            path = directory / f"{network.name}.json"
-            row = stored(path, network)
-            if row is None:
-                row = experiment.row(network)
-                storage.write(path, json.dumps(row, indent=1) + "\n")
-                bar.say(f"{network.name}: {row['test_bits']:.3f} bits a character")
-            rows.append(row)
-            if stop():
-                return stop.status
-    told, paths = redraw(rows, directory)
-    print(f"\n{told}\n" + "\n".join(f"wrote {path}" for path in paths))
-    return stop.status
+    _, ended = observing.observe(
+        asked,
+        KIND,
+        directory,
+        experiment.told,
+        lambda row: f"{row['test_bits']:.3f} bits a character",
+    )
+    return observing.finish(directory, ended)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Redraws the table and the figures of a sweep from its rows.
+"""Redraws the tables and the figures of an experiment from its rows.
 
     python -m experiments.figures --results_dir=results/gap_sweep
 
-Writes horizons.md and accuracy_against_gap.png and .svg into that directory and prints the table.
-It trains nothing and needs no JAX; a sweep under way is drawn as far as it is.
+Writes them into that directory, of a sweep horizons.md and accuracy_against_gap.png and .svg, and
+prints the tables. It trains nothing and needs no JAX; a sweep under way is drawn as far as it is.
 """
 
 from experiments import commands
-from lstm_jax.figures import redraw
+from lstm_jax.redrawing import redraw
 
 FLAGS = commands.Flags()
 _RESULTS_DIR = FLAGS.define(
-    "results_dir", "results/gap_sweep", "a directory with the rows of a sweep"
+    "results_dir", "results/gap_sweep", "a directory with the rows of an experiment"
 )
 
 

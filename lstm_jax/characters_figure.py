@@ -1,14 +1,63 @@
 """What stateful training is worth: the table and figure of `experiments/characters.py`. No JAX."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from etils import epath
 from matplotlib.figure import Figure
 
-from lstm_jax import drawing, pages
+from lstm_jax import drawing, pages, storage
 from lstm_jax.horizon import FEWEST_SEEDS, mean_interval
+from lstm_jax.observations import Kind
 
-_KINDS = {True: "carry handed over", False: "begun anew each segment"}
+_HANDED = {True: "carry handed over", False: "begun anew each segment"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network to be trained.
+
+    Attributes:
+      cell: canonical spec.
+      segment: steps.
+      hand_over: whether the carry is.
+      seed: of parameters.
+      epochs, batch_size, hidden_size, learning_rate: as the flags.
+      text_sha256: of the text.
+      text_bytes: its length.
+    """
+
+    cell: str
+    segment: int
+    hand_over: bool
+    seed: int
+    epochs: int
+    batch_size: int
+    hidden_size: int
+    learning_rate: float
+    text_sha256: str
+    text_bytes: int
+
+    @property
+    def slug(self) -> str:
+        """The readable part of its file's name."""
+        carried = "handed" if self.hand_over else "anew"
+        return f"{self.cell.partition(':')[0]}-{self.segment}-{carried}-seed{self.seed}"
+
+
+KIND = Kind(
+    "characters",
+    Network,
+    {
+        "updates": int,
+        "parameters": int,
+        "train_bits": float,
+        "test_bits": float,
+        "test_characters": int,
+        "symbols": int,
+    },
+)
 
 
 class Point(NamedTuple):
@@ -30,7 +79,7 @@ def points(rows: Sequence[dict]) -> list[Point]:
     found: dict[tuple[int, bool], dict[int, float]] = {}
     for row in rows:
         found.setdefault((row["segment"], row["hand_over"]), {})[row["seed"]] = row["test_bits"]
-    return [Point(*kind, bits) for kind, bits in sorted(found.items())]
+    return [Point(*kind, dict(sorted(bits.items()))) for kind, bits in sorted(found.items())]
 
 
 def with_interval(values: Sequence[float]) -> str:
@@ -77,7 +126,7 @@ def figure(rows: Sequence[dict]) -> Figure:
     with drawing.style():
         made = Figure(figsize=(7, 5), layout="constrained")
         axes = made.subplots()
-        for index, (hand_over, label) in enumerate(_KINDS.items()):
+        for index, (hand_over, label) in enumerate(_HANDED.items()):
             own = [point for point in points(rows) if point.hand_over == hand_over]
             look = {"color": drawing.COLORS[index], "marker": drawing.MARKERS[index]}
             # A little aside of each other, so that equal ones stay visible.
@@ -102,3 +151,12 @@ def figure(rows: Sequence[dict]) -> Figure:
         drawing.write_about(axes, [about(rows)], 100)
         made.suptitle("What a carry brings from beyond the gradients", fontsize=13)
     return made
+
+
+def redraw(rows: Sequence[dict], directory: epath.PathLike) -> tuple[str, list[epath.Path]]:
+    """The table as text, and the paths of what was written: `bits.md` and
+    `bits_against_segment.png` and `.svg`."""
+    directory, text = epath.Path(directory), table(rows)
+    storage.write(directory / "bits.md", text)
+    stem = directory / "bits_against_segment"
+    return text, [directory / "bits.md", *drawing.save(figure(rows), stem)]

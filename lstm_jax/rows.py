@@ -142,6 +142,28 @@ def has_checksum(line: bytes) -> bool:
     return _AT_THE_END.search(line) is not None
 
 
+def decode(text: bytes) -> Any:
+    """JSON of a stranger, of a length that the caller has looked at: numbers finite, no name given
+    twice, few lists and objects.
+
+    Raises:
+      ValueError: it is not that.
+    """
+    if text.count(b"[") + text.count(b"{") > _MAX_CONTAINERS:
+        raise ValueError("nested too deeply")
+    try:
+        value = _DECODER.decode(text.decode())
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a pair cannot be written
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeError:
+        raise ValueError("not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"torn or not JSON ({error.msg})") from None
+    return value
+
+
 def parse(line: bytes) -> Row:
     """One line as a row of a known kind with fields of the right types, without its checksum.
 
@@ -155,18 +177,7 @@ def parse(line: bytes) -> Row:
             raise ValueError("altered since it was written")
     if len(line) > _MAX_LINE_BYTES:
         raise ValueError(f"longer than {_MAX_LINE_BYTES} bytes")
-    if line.count(b"[") + line.count(b"{") > _MAX_CONTAINERS:
-        raise ValueError("nested too deeply")
-    try:
-        row = _DECODER.decode(line.decode())
-        if _SURROGATE.search(line):
-            json.dumps(row, ensure_ascii=False).encode()  # half of a pair cannot be written
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except UnicodeError:
-        raise ValueError("not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"torn or not JSON ({error.msg})") from None
+    row = decode(line)
     if isinstance(row, dict) and _CHECKSUM in row:
         raise ValueError("a checksum that is none")
     kind = row.get("kind") if isinstance(row, dict) else None

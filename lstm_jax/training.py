@@ -189,7 +189,7 @@ def make_program(
         return jax.jit(call, **jit_options)
 
     return Program(
-        init=sharded(partial(_init, assembly), shared=0),
+        init=sharded(partial(initial_state, assembly), shared=0),
         advance=sharded(partial(_advance, assembly, batch_size), shared=1, donate_argnums=0),
         evaluate=sharded(partial(_evaluate, assembly), shared=2),
         place=lambda tree: jax.device_put(tree, NamedSharding(mesh, P("trial"))),
@@ -208,7 +208,8 @@ def _fetch_from_all(tree: PyTree) -> PyTree:
     return jax.tree.map(np.array, multihost_utils.process_allgather(tree, tiled=True))
 
 
-def _init(assembly: Assembly, seed: Array) -> State:
+def initial_state(assembly: Assembly, seed: Array | int) -> State:
+    """A trial before its first update."""
     params = assembly.network.init(keys.init(keys.root(seed)))
     return State(params, assembly.optimizer.init(params), jnp.int32(0))
 

@@ -12,7 +12,7 @@ JAX_FREE = (
     "lstm_jax.errors", "lstm_jax.spec", "lstm_jax.rows", "lstm_jax.results", "lstm_jax.storage",
     "lstm_jax.compact", "lstm_jax.horizon", "lstm_jax.learning_rates", "lstm_jax.summary",
     "lstm_jax.table", "lstm_jax.figures", "experiments.compact", "experiments.figures",
-    "lstm_jax.datasets.frozen", "launch.status",
+    "lstm_jax.datasets.frozen", "launch.status", "lstm_jax.observations", "lstm_jax.redrawing",
 )  # fmt: skip
 
 
