@@ -50,7 +50,7 @@ def test_smoke(run, capsys):
     _, again = run()
     assert [path.stat().st_mtime_ns for path in again] == before
     paths[0].write_text("[]")
-    with pytest.raises(InputError, match="is no row of this experiment .*; move it away"):
+    with pytest.raises(InputError, match=r"is no row of this experiment .*; move it away"):
         run()
     assert paths[0].read_text() == "[]"
 
