@@ -13,6 +13,7 @@ JAX_FREE = (
     "lstm_jax.compact", "lstm_jax.horizon", "lstm_jax.learning_rates", "lstm_jax.summary",
     "lstm_jax.table", "lstm_jax.figures", "experiments.compact", "experiments.figures",
     "lstm_jax.datasets.frozen", "launch.status", "lstm_jax.observations", "lstm_jax.redrawing",
+    "experiments.budget",
 )  # fmt: skip
 
 
