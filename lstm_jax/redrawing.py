@@ -3,9 +3,10 @@
 from etils import epath
 
 from lstm_jax import characters_figure, figures, observations, results, storage
+from lstm_jax.why import gradient_reach_page
 
 # Modules that draw observations, each with its KIND and `redraw(rows, directory)`.
-PAGES = {page.KIND.name: page for page in (characters_figure,)}
+PAGES = {page.KIND.name: page for page in (characters_figure, gradient_reach_page)}
 KINDS = tuple(page.KIND for page in PAGES.values())
 
 
