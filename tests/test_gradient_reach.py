@@ -149,8 +149,9 @@ def test_reach_is_the_norm_of_plain_jacobians(name):
     cell = CELLS[name](3, 4)
     params = cell.init(jax.random.key(1))
     leaves = leaf_names(cell)
-    reach = reach_of(cell, params, INPUTS, 5, targets=(OUTPUT, *leaves))
-    of_output, of_carry = quick_jit(lambda p, x: jacobians(cell, p, x, 5))(params, INPUTS)
+    inputs, lag = INPUTS[:6], 3
+    reach = reach_of(cell, params, inputs, lag, targets=(OUTPUT, *leaves))
+    of_output, of_carry = quick_jit(lambda p, x: jacobians(cell, p, x, lag))(params, inputs)
     whole = [np.linalg.norm(of_output)]
     carry = cell.initial_carry(cell.prepare(params))
     sizes = [
